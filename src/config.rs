@@ -1,0 +1,1 @@
+//! Environment variables to a validated configuration.

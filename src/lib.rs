@@ -1,0 +1,23 @@
+//! Dispatcher: a durable HTTP dispatcher, one `io_uring` loop per core.
+//!
+//! The modules, in the order a message meets them. `ARCHITECTURE.md` is the map; this is the tour.
+
+/// The bounds of the program, with unit and reason.
+pub mod limits;
+/// Instants and durations, and the only functions that read a clock.
+pub mod time;
+
+/// The nouns: message ids, origins, drafts.
+pub mod message;
+
+/// How one try at a delivery ended, when the next one is due, and whose turn it is.
+pub mod schedule;
+
+/// Bytes out, an [`schedule::attempt::Attempt`] back.
+pub mod delivery;
+
+/// Counters and histograms: looks on, never steers.
+pub mod metrics;
+
+/// Environment variables to a validated configuration.
+pub mod config;

@@ -1,0 +1,90 @@
+//! Every bound in the program that no variable sets, with its unit, its reason, and how bounds relate.
+
+/// Alignment and granularity of every log write, in bytes: the largest logical block size in common use, so that
+/// `O_DIRECT` is satisfied on every disk.
+pub const BLOCK_BYTES: usize = 4096;
+
+/// A batch is closed for further records at this size, in bytes, unless one record alone is larger. A 64 KiB write
+/// costs what a 4 KiB one costs and a 1 MiB one about 2.5 times as much: past this, latency grows faster than
+/// throughput.
+pub const BATCH_BYTES: usize = 1 << 20;
+
+/// Buffer with which a batch starts, in bytes; it grows up to [`BATCH_BYTES`].
+pub const BATCH_START_BYTES: usize = 64 << 10;
+
+/// Smallest and largest `SEGMENT_BYTES`. A recovery reads a segment whole, so this bounds its memory per shard.
+pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+/// See [`SEGMENT_BYTES_MIN`]. Offsets within a segment are 32-bit in the index.
+pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
+/// One write while blocks are written beforehand, in bytes: large enough to stream, small enough not to hold up the
+/// commits that share the disk.
+pub const PREWRITE_BYTES: usize = 1 << 20;
+
+/// One read during recovery, in bytes, and how many are in flight.
+pub const RECOVERY_READ_BYTES: usize = 1 << 20;
+/// See [`RECOVERY_READ_BYTES`].
+pub const RECOVERY_READS_MAX: usize = 8;
+
+/// Recently written batches that a shard keeps in memory so that a delivery need not read the disk, in bytes.
+pub const CACHE_BYTES_MAX: usize = 16 << 20;
+
+/// Entries of a shard's submission queue; the completion queue has twice as many. A full queue is only an earlier
+/// `io_uring_enter`, so this is no bound on what is in flight.
+pub const RING_ENTRIES: u32 = 1024;
+
+/// Cores that may be configured.
+pub const CORES_MAX: usize = 1024;
+
+/// First and smallest size of a connection's read buffer, in bytes: an idle connection holds this much.
+pub const READ_BYTES_MIN: usize = 8 << 10;
+
+/// Requests that one connection may have submitted and not answered (pipelining depth); then it is not read.
+pub const PIPELINE_MAX: usize = 128;
+
+/// Header fields of one request.
+pub const FIELDS_MAX: usize = 256;
+
+/// Request target in bytes, for 414 (RFC 9110 §4.1 recommends to support at least 8000).
+pub const TARGET_BYTES_MAX: usize = 8 << 10;
+
+/// One chunk-size line with its extensions, and all trailers together, in bytes: nothing of them is kept, so an
+/// honest client needs little (CVE-2023-39326 is an endless extension).
+pub const CHUNK_LINE_BYTES_MAX: usize = 4 << 10;
+/// See [`CHUNK_LINE_BYTES_MAX`].
+pub const TRAILER_BYTES_MAX: usize = 16 << 10;
+
+/// A response body is drained to this size, in bytes, so that its connection can be used again; a longer one costs
+/// the connection.
+pub const DRAIN_BYTES_MAX: usize = 64 << 10;
+
+/// Kept of the last answer for the dead letter, in bytes.
+pub const ANSWER_BYTES_MAX: usize = 4 << 10;
+
+/// A response head, in bytes.
+pub const RESPONSE_HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// A pooled connection is closed after this long without use, in milliseconds.
+pub const POOL_IDLE_MS_MAX: u64 = 60_000;
+/// A pooled connection is not used again past this age, in milliseconds, so that DNS changes are seen.
+pub const POOL_AGE_MS_MAX: u64 = 600_000;
+
+/// Attempts kept in a message's history; more than the largest `RETRYLIMIT`.
+pub const HISTORY_MAX: usize = 1024;
+/// Largest `RETRYLIMIT`.
+pub const RETRIES_MAX: u16 = 1000;
+
+const _: () = assert!(BATCH_START_BYTES.is_multiple_of(BLOCK_BYTES), "buffers are whole blocks");
+const _: () = assert!(BATCH_BYTES >= BATCH_START_BYTES, "a batch grows from its first buffer");
+const _: () = assert!(PREWRITE_BYTES.is_multiple_of(BLOCK_BYTES), "writes are whole blocks");
+const _: () = assert!(RECOVERY_READ_BYTES.is_multiple_of(BLOCK_BYTES), "reads are whole blocks");
+const _: () = assert!(to_usize(SEGMENT_BYTES_MIN) >= BATCH_START_BYTES * 4, "a segment holds several batches");
+const _: () = assert!(SEGMENT_BYTES_MAX <= u32::MAX as u64, "offsets in a segment fit the index");
+const _: () = assert!(HISTORY_MAX > RETRIES_MAX as usize, "every attempt of a message is in its history");
+const _: () = assert!(usize::BITS == 64, "sizes on disk and sizes in memory convert without loss");
+
+/// A size as an index. Lossless: the assertion above holds on every target that compiles.
+#[allow(clippy::cast_possible_truncation, reason = "usize has 64 bits, asserted above")]
+pub const fn to_usize(bytes: u64) -> usize {
+    bytes as usize
+}

@@ -1,0 +1,84 @@
+//! Instants and durations as newtypes, and the only functions that read a clock.
+//!
+//! Everything that decides takes `now` as an argument; only shells call [`unix_now`] and [`monotonic_now`].
+
+use std::fmt;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A span of time in whole milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Millis(pub u64);
+
+impl Millis {
+    /// From whole seconds.
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(secs * 1000)
+    }
+
+    /// The same span as a [`Duration`].
+    pub const fn duration(self) -> Duration {
+        Duration::from_millis(self.0)
+    }
+}
+
+impl fmt::Display for Millis {
+    /// The shortest exact spelling the configuration accepts: `10s`, `500ms`, `6h`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (unit_ms, unit) in [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")] {
+            if self.0 > 0 && self.0.is_multiple_of(unit_ms) {
+                return write!(f, "{}{unit}", self.0 / unit_ms);
+            }
+        }
+        write!(f, "{}ms", self.0)
+    }
+}
+
+/// A point in wall-clock time: milliseconds since 1970-01-01T00:00:00Z. The only time that is written to disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixMillis(pub u64);
+
+impl UnixMillis {
+    /// This point moved into the future, saturating.
+    #[must_use]
+    pub const fn plus(self, span: Millis) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
+
+    /// The span since `earlier`, zero if `earlier` is later (the wall clock may jump back).
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Millis {
+        Millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Reads the wall clock. A clock before 1970 reads as 1970.
+#[allow(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+pub fn unix_now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Reads the monotonic clock, for latencies and deadlines; never written to disk.
+#[allow(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
+pub fn monotonic_now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_prints_as_the_configuration_spells_it() {
+        let spans =
+            [(0, "0ms"), (500, "500ms"), (10_000, "10s"), (61_000, "61s"), (21_600_000, "6h"), (604_800_000, "7d")];
+        for (ms, text) in spans {
+            assert_eq!(Millis(ms).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_wall_clock_that_jumps_back_gives_an_empty_span() {
+        assert_eq!(UnixMillis(5).since(UnixMillis(9)), Millis(0));
+    }
+}

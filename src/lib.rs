@@ -10,8 +10,17 @@ pub mod time;
 /// The nouns: message ids, origins, drafts.
 pub mod message;
 
+/// The write-ahead log: what is durable, and where.
+pub mod wal;
+
 /// How one try at a delivery ended, when the next one is due, and whose turn it is.
 pub mod schedule;
+
+/// What the log asks of a disk.
+pub mod disk;
+
+/// The hub: one core's messages and the verbs on them.
+pub mod shard;
 
 /// Bytes out, an [`schedule::attempt::Attempt`] back.
 pub mod delivery;

@@ -69,6 +69,9 @@ pub const POOL_IDLE_MS_MAX: u64 = 60_000;
 /// A pooled connection is not used again past this age, in milliseconds, so that DNS changes are seen.
 pub const POOL_AGE_MS_MAX: u64 = 600_000;
 
+/// A message that could not be read from the log is tried again after this long, in milliseconds.
+pub const POSTPONE_MS: u64 = 10_000;
+
 /// Attempts kept in a message's history; more than the largest `RETRYLIMIT`.
 pub const HISTORY_MAX: usize = 1024;
 /// Largest `RETRYLIMIT`.

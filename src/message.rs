@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::rc::Rc;
 
 use crate::time::{Millis, UnixMillis};
 
@@ -30,6 +31,11 @@ impl MessageId {
         let mut text = [0; Self::TEXT_BYTES];
         uuid::Uuid::from_bytes(self.0).hyphenated().encode_lower(&mut text);
         text
+    }
+
+    /// When the message was accepted: the id's timestamp (RFC 9562 §5.7).
+    pub fn accepted(self) -> UnixMillis {
+        UnixMillis(low_u64(u128::from_be_bytes(self.0) >> 80))
     }
 
     /// Reads the text form, as an operator would paste it.
@@ -114,6 +120,17 @@ impl Xorshift {
     }
 }
 
+/// Number of a live message within its shard: an index into tables, reused when the message has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot(pub u32);
+
+impl Slot {
+    /// As an index.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// How to speak to an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scheme {
@@ -149,6 +166,30 @@ pub struct Origin {
     scheme: Scheme,
     host: Box<str>,
     port: u16,
+}
+
+/// An [`Origin`] as a record holds it, borrowed. Hashes and compares like the owned one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OriginRef<'a> {
+    /// How to speak to it.
+    pub scheme: Scheme,
+    /// Name or address, lower-case, IPv6 without brackets.
+    pub host: &'a str,
+    /// 1..65535.
+    pub port: u16,
+}
+
+impl OriginRef<'_> {
+    /// The owned form.
+    pub fn to_origin(self) -> Origin {
+        Origin { scheme: self.scheme, host: self.host.into(), port: self.port }
+    }
+}
+
+impl hashbrown::Equivalent<Rc<Origin>> for OriginRef<'_> {
+    fn equivalent(&self, origin: &Rc<Origin>) -> bool {
+        *self == origin.borrowed()
+    }
 }
 
 /// Why a text is not an origin; the sentence names what was expected.
@@ -220,9 +261,9 @@ impl Origin {
         Ok(Self { scheme, host: host.into_boxed_str(), port })
     }
 
-    /// From parts that an earlier [`Origin::parse`] made, as the log holds them.
-    pub fn from_parts(scheme: Scheme, host: &str, port: u16) -> Self {
-        Self { scheme, host: host.into(), port }
+    /// The borrowed form, as a record holds it.
+    pub fn borrowed(&self) -> OriginRef<'_> {
+        OriginRef { scheme: self.scheme, host: &self.host, port: self.port }
     }
 
     /// How to speak to it.

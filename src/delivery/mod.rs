@@ -4,18 +4,27 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use crate::message::Origin;
+use crate::message::{MessageId, Origin};
 use crate::schedule::attempt::Attempt;
 use crate::time::Millis;
 
-/// One request as it goes over the wire, complete but for the choice of a connection.
+/// The workers of a core.
+pub mod worker;
+
+/// One request as it goes over the wire, complete but for the fields that differ per attempt.
 #[derive(Clone, Debug)]
 pub struct Outbound {
     /// Where it goes.
     pub origin: Rc<Origin>,
-    /// The whole head, byte for byte: request line, fields in their order, case and repetition, and the empty line
-    /// that ends it. Its framing field, if any, is a `Content-Length` equal to the length of `body`.
+    /// Request line and fields, byte for byte, in their order, case and repetition, each with its CRLF; without the
+    /// empty line that ends a head. Its framing field, if any, is a `Content-Length` equal to the length of `body`.
     pub head: Bytes,
+    /// Sent as `X-Dispatcher-Message-Id`.
+    pub message_id: MessageId,
+    /// Sent as `X-Dispatcher-Attempt`.
+    pub attempt: u32,
+    /// Sent as `X-Dispatcher-Maybe-Duplicate: true`.
+    pub maybe_duplicate: bool,
     /// The body.
     pub body: Bytes,
     /// Bound on the whole attempt: DNS, connect, TLS, send and the full response head. Queueing is excluded.

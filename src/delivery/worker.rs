@@ -1,0 +1,65 @@
+//! The workers of one core: take an order, read its message, send it, conclude. Never more at a time than slots.
+
+use std::rc::Rc;
+
+use super::{Outbound, Transport};
+use crate::disk::Disk;
+use crate::schedule::scheduler::{Next, Order};
+use crate::shard::Shard;
+
+/// Begins deliveries for as long as the shard lives. Each runs in a task of its own, which goes on with the next
+/// order when it is done, so that a busy shard needs no wake-up between deliveries.
+pub async fn run<D: Disk, T: Transport>(shard: Rc<Shard<D>>, transport: Rc<T>) {
+    loop {
+        match shard.next_order() {
+            Next::Order(order) => {
+                tokio::task::spawn_local(deliver_from(order, Rc::clone(&shard), Rc::clone(&transport)));
+            }
+            Next::Wait(tick) => {
+                let due = shard.instant_of_tick(tick).into();
+                // Whichever comes first; both are cancel-safe.
+                let _ = tokio::time::timeout_at(due, shard.work()).await;
+            }
+            Next::Idle => shard.work().await,
+        }
+    }
+}
+
+/// Delivers `order` and then whatever is next, until nothing is.
+async fn deliver_from<D: Disk, T: Transport>(mut order: Order, shard: Rc<Shard<D>>, transport: Rc<T>) {
+    loop {
+        deliver(&order, &shard, &*transport).await;
+        match shard.next_order() {
+            Next::Order(next) => order = next,
+            Next::Wait(_) | Next::Idle => break,
+        }
+    }
+}
+
+async fn deliver<D: Disk, T: Transport>(order: &Order, shard: &Shard<D>, transport: &T) {
+    let stored = match shard.conclude_buried(order.slot).await {
+        Ok(true) => return,
+        Ok(false) => shard.fetch(order.slot).await,
+        Err(error) => Err(error),
+    };
+    let stored = match stored {
+        Ok(stored) => stored,
+        Err(error) => {
+            tracing::error!(id = %shard.id(order.slot), origin = %order.origin, %error, "a message could not be read from the log and is put off");
+            shard.postpone(order.slot);
+            return;
+        }
+    };
+    let message = stored.message();
+    let outbound = Outbound {
+        origin: Rc::clone(&order.origin),
+        head: stored.share(message.head),
+        message_id: shard.id(order.slot),
+        attempt: order.attempt.into(),
+        maybe_duplicate: order.maybe_duplicate,
+        body: stored.share(message.body),
+        timeout: message.timeout.unwrap_or(shard.default_timeout()),
+    };
+    let attempt = transport.send(outbound).await;
+    shard.conclude(order, &stored, &attempt).await;
+}

@@ -1,0 +1,180 @@
+//! Fairness, bounds and bookkeeping of the scheduler.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::message::Scheme;
+
+const LIMITS: Limits = Limits { slots: 8, lane_in_flight: 6, wait_max: Millis(1_000_000) };
+
+fn origin(name: &str) -> OriginRef<'_> {
+    OriginRef { scheme: Scheme::Http, host: name, port: 80 }
+}
+
+fn at(ms: u64) -> Now {
+    Now { wall: UnixMillis(1_000_000 + ms), tick: ms }
+}
+
+fn orders(scheduler: &mut Scheduler, now: Now) -> Vec<(u32, String)> {
+    let mut orders = Vec::new();
+    while let Next::Order(order) = scheduler.next(now) {
+        orders.push((order.slot.0, order.origin.host().to_owned()));
+        scheduler.check();
+    }
+    orders
+}
+
+fn add(scheduler: &mut Scheduler, slot: u32, host: &str, due: UnixMillis) {
+    scheduler.add(Slot(slot), origin(host), due, 0, false);
+}
+
+#[test]
+fn lanes_take_turns_and_keep_their_own_order() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    for (slot, host) in [(0, "a"), (1, "a"), (2, "a"), (3, "b"), (4, "b"), (5, "c")] {
+        add(&mut scheduler, slot, host, UnixMillis(0));
+    }
+    let slots: Vec<u32> = orders(&mut scheduler, at(0)).into_iter().map(|(slot, _)| slot).collect();
+    assert_eq!(slots, [0, 3, 5, 1, 4, 2]);
+}
+
+#[test]
+fn a_lane_never_passes_origin_in_flight() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    for slot in 0..20 {
+        add(&mut scheduler, slot, "hangs", UnixMillis(0));
+    }
+    assert_eq!(orders(&mut scheduler, at(0)).len(), 6);
+    scheduler.release(Slot(0));
+    assert_eq!(orders(&mut scheduler, at(0)), [(6, "hangs".to_owned())]);
+}
+
+#[test]
+fn a_lane_holds_at_most_half_of_the_slots_while_others_have_work() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    for slot in 0..20 {
+        add(&mut scheduler, slot, "busy", UnixMillis(0));
+        add(&mut scheduler, 20 + slot, "other", UnixMillis(0));
+    }
+    let orders = orders(&mut scheduler, at(0));
+    assert_eq!(orders.len(), 8);
+    assert_eq!(orders.iter().filter(|(_, host)| host == "busy").count(), 4);
+}
+
+#[test]
+fn a_delayed_message_comes_at_its_due_time_and_not_before() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    add(&mut scheduler, 0, "a", at(500).wall);
+    let Next::Wait(until) = scheduler.next(at(0)) else { panic!("nothing is due") };
+    assert!(until <= 500);
+    assert_eq!(orders(&mut scheduler, at(499)).len(), 0);
+    assert_eq!(orders(&mut scheduler, at(500)).len(), 1);
+}
+
+#[test]
+fn a_due_time_far_ahead_of_a_wrong_clock_is_clamped() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    add(&mut scheduler, 0, "a", UnixMillis(u64::MAX / 2));
+    assert!(matches!(scheduler.next(at(0)), Next::Wait(_)));
+    assert_eq!(orders(&mut scheduler, at(LIMITS.wait_max.0)).len(), 1);
+}
+
+#[test]
+fn what_was_due_when_the_process_died_may_be_a_duplicate_and_what_was_not_is_not() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    add(&mut scheduler, 0, "a", UnixMillis(0));
+    add(&mut scheduler, 1, "a", at(10).wall);
+    add(&mut scheduler, 2, "a", at(1000).wall);
+    scheduler.mark_maybe_duplicate(at(20).wall);
+    let marks = [0, 1, 2].map(|slot| scheduler.progress(Slot(slot)).1);
+    assert_eq!(marks, [true, true, false]);
+}
+
+#[test]
+fn an_origin_without_messages_costs_nothing() {
+    let mut scheduler = Scheduler::new(LIMITS);
+    for round in 0..1000 {
+        let host = format!("host{round}");
+        add(&mut scheduler, 0, &host, UnixMillis(0));
+        assert_eq!(orders(&mut scheduler, at(round)).len(), 1);
+        scheduler.release(Slot(0));
+        scheduler.remove(Slot(0));
+    }
+    assert!(scheduler.lanes.len() <= 3, "{} lanes", scheduler.lanes.len());
+    assert!(scheduler.lanes_by_origin.len() <= 2);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Add(u32, u8, u64),
+    Next(u64),
+    Release(usize),
+    Retry(usize, u64),
+    Remove(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..64_u32, 0..5_u8, prop_oneof![Just(0), 1..5000_u64]).prop_map(|(slot, host, due)| Step::Add(slot, host, due)),
+        6 => (0..500_u64).prop_map(Step::Next),
+        3 => any::<usize>().prop_map(Step::Release),
+        2 => (any::<usize>(), 1..5000_u64).prop_map(|(which, due)| Step::Retry(which, due)),
+        2 => any::<usize>().prop_map(Step::Remove),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_message_is_in_one_state_whatever_happens_and_none_is_ordered_twice(steps in prop::collection::vec(step(), 1..200)) {
+        let mut scheduler = Scheduler::new(LIMITS);
+        let (mut now, mut live, mut running) = (0, Vec::<u32>::new(), Vec::<u32>::new());
+        for step in steps {
+            match step {
+                Step::Add(slot, host, due) if !live.contains(&slot) => {
+                    let due = if due == 0 { UnixMillis(0) } else { at(now + due).wall };
+                    add(&mut scheduler, slot, &format!("host{host}"), due);
+                    live.push(slot);
+                }
+                Step::Next(ahead) => {
+                    now += ahead;
+                    if let Next::Order(order) = scheduler.next(at(now)) {
+                        prop_assert!(live.contains(&order.slot.0) && !running.contains(&order.slot.0));
+                        running.push(order.slot.0);
+                    }
+                }
+                Step::Release(which) if !running.is_empty() => {
+                    let slot = running[which % running.len()];
+                    scheduler.release(Slot(slot));
+                    scheduler.reschedule(Slot(slot), at(now + 10).wall, 1, true);
+                    running.retain(|other| *other != slot);
+                }
+                Step::Retry(which, due) if !live.is_empty() => {
+                    let slot = live[which % live.len()];
+                    scheduler.reschedule(Slot(slot), at(now + due).wall, 2, false);
+                    running.retain(|other| *other != slot);
+                }
+                Step::Remove(which) if !live.is_empty() => {
+                    let slot = live.swap_remove(which % live.len());
+                    scheduler.remove(Slot(slot));
+                    running.retain(|other| *other != slot);
+                }
+                _ => {}
+            }
+            scheduler.check();
+        }
+        // In the end all that is left can be delivered.
+        for slot in running.drain(..) {
+            scheduler.release(Slot(slot));
+            scheduler.remove(Slot(slot));
+            live.retain(|other| *other != slot);
+        }
+        now += 1_000_000;
+        while let Next::Order(order) = scheduler.next(at(now)) {
+            scheduler.release(order.slot);
+            scheduler.remove(order.slot);
+            live.retain(|other| *other != order.slot.0);
+            scheduler.check();
+        }
+        prop_assert!(live.is_empty());
+    }
+}

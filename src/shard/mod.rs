@@ -1,0 +1,262 @@
+//! The hub: one core's messages and the verbs on them. Connections submit, workers take and conclude, the commit loop
+//! makes durable; none of them knows the others.
+
+/// Recently written batches.
+pub mod cache;
+/// What an attempt means for its message.
+pub mod conclude;
+/// Messages that were given up.
+pub mod dead_letters;
+/// The verbs of the workers.
+mod orders;
+/// The fold.
+pub mod state;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, watch};
+
+use crate::disk::{Disk, DiskError};
+use crate::limits::{BLOCK_BYTES, CACHE_BYTES_MAX, to_usize};
+use crate::message::{Draft, IdSource, Xorshift};
+use crate::metrics::{Gauges, ShardMetrics};
+use crate::schedule::backoff::Backoff;
+use crate::time::{Millis, monotonic_now, unix_now};
+use crate::wal::batch::{Batch, Sealed};
+use crate::wal::log::Log;
+use crate::wal::payload::{Accepted, Payload, Progress};
+use crate::wal::segment::Sealed as SegmentEnd;
+use crate::wal::ticket::Ticket;
+use dead_letters::DeadLetters;
+pub use orders::Stored;
+use state::State;
+
+/// What a shard is told by the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Bound on an attempt of a message that brought none.
+    pub default_timeout: Millis,
+    /// When to retry, and when to give up.
+    pub backoff: Backoff,
+    /// Nothing is ever reclaimed.
+    pub keep_all: bool,
+    /// Memory for messages between the socket and the disk, in bytes.
+    pub memory_max: usize,
+    /// Longest message the log can hold, in bytes.
+    pub message_bytes_max: usize,
+}
+
+/// Why a message is not taken. Nothing has been stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// No log space.
+    LogFull,
+    /// Memory for messages on their way to the disk is used up.
+    Memory,
+    /// The daemon is stopping.
+    Draining,
+    /// The log cannot be written.
+    LogFailed,
+    /// Longer than a segment can hold.
+    TooLarge,
+}
+
+/// One core's messages. Shared by the tasks of its core as `Rc<Shard<D>>`, never leaves its thread.
+pub struct Shard<D: Disk> {
+    settings: Settings,
+    state: RefCell<State>,
+    log: Rc<Log<D>>,
+    dead_letters: DeadLetters<D>,
+    cache: RefCell<cache::Cache>,
+    ids: RefCell<IdSource>,
+    random: RefCell<Xorshift>,
+    metrics: ShardMetrics,
+    memory: Rc<Cell<usize>>,
+    work: Notify,
+    drain: watch::Sender<bool>,
+    started: Instant,
+}
+
+/// Memory promised to one message until this is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    bytes: usize,
+    memory: Rc<Cell<usize>>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.memory.update(|held| held - self.bytes);
+    }
+}
+
+impl<D: Disk> Shard<D> {
+    /// Over what was recovered. `seed` differs between shards and restarts.
+    pub fn new(
+        settings: Settings,
+        state: State,
+        log: Rc<Log<D>>,
+        dead_letters: DeadLetters<D>,
+        ids: IdSource,
+        metrics: ShardMetrics,
+        seed: u64,
+    ) -> Self {
+        Self {
+            settings,
+            state: RefCell::new(state),
+            log,
+            dead_letters,
+            cache: RefCell::new(cache::Cache::new(CACHE_BYTES_MAX)),
+            ids: RefCell::new(ids),
+            random: RefCell::new(Xorshift::new(seed)),
+            metrics,
+            memory: Rc::default(),
+            work: Notify::new(),
+            drain: watch::Sender::new(false),
+            started: monotonic_now(),
+        }
+    }
+
+    /// Counters and histograms.
+    pub const fn metrics(&self) -> &ShardMetrics {
+        &self.metrics
+    }
+
+    /// The transaction log.
+    pub const fn log(&self) -> &Rc<Log<D>> {
+        &self.log
+    }
+
+    /// The dead letter log.
+    pub const fn dead_letters(&self) -> &DeadLetters<D> {
+        &self.dead_letters
+    }
+
+    /// Decides before a body is read whether a message of `message_bytes` (head and body) can be taken.
+    pub fn admit(&self, message_bytes: usize) -> Result<Permit, Refused> {
+        if self.draining() {
+            return Err(Refused::Draining);
+        }
+        if message_bytes > self.settings.message_bytes_max {
+            return Err(Refused::TooLarge);
+        }
+        if self.log.is_failing() {
+            return Err(Refused::LogFailed);
+        }
+        if !self.log.has_room(message_bytes) {
+            return Err(Refused::LogFull);
+        }
+        // Once in the connection's buffer, once in the batch.
+        let bytes = message_bytes * 2;
+        let held = self.memory.get() + bytes;
+        if held > self.settings.memory_max {
+            return Err(Refused::Memory);
+        }
+        self.memory.set(held);
+        Ok(Permit { bytes, memory: Rc::clone(&self.memory) })
+    }
+
+    /// Appends a message to the batch that is filling. It is accepted when the ticket resolves.
+    pub fn submit(&self, draft: Draft<'_>) -> Result<Ticket, Refused> {
+        if self.log.is_failing() {
+            return Err(Refused::LogFailed);
+        }
+        let now = unix_now();
+        let id = self.ids.borrow_mut().next(now);
+        let message = Accepted {
+            accepted: now,
+            timeout: draft.timeout,
+            origin: draft.origin.borrowed(),
+            progress: Progress::default(),
+            head: draft.head,
+            body: draft.body,
+        };
+        Ok(self.log.append(id, &Payload::Accepted(message)))
+    }
+
+    /// Runs the transaction log; returns the error after which it cannot be written.
+    pub async fn commit_loop(&self, end: Option<SegmentEnd>) -> DiskError {
+        let mut durable = |sealed: &Sealed, took: Duration| {
+            self.apply_durable(sealed);
+            self.metrics.commit(took, sealed.messages());
+        };
+        match self.log.commit_loop(end, &mut durable).await {
+            Err(error) => error,
+            Ok(never) => match never {},
+        }
+    }
+
+    /// Runs the dead letter log.
+    pub async fn dead_letter_loop(&self, end: Option<SegmentEnd>) -> DiskError {
+        let mut durable = |sealed: &Sealed, _: Duration| self.dead_letters.apply(sealed);
+        match self.dead_letters.log().commit_loop(end, &mut durable).await {
+            Err(error) => error,
+            Ok(never) => match never {},
+        }
+    }
+
+    fn apply_durable(&self, sealed: &Sealed) {
+        let segment = sealed.position.segment;
+        self.cache.borrow_mut().push(segment, sealed.position.offset, sealed.blocks.clone());
+        let mut state = self.state.borrow_mut();
+        for (at, header, payload) in sealed.iter() {
+            let payload = Payload::decode(header.kind, payload).expect("written by this process");
+            state.apply(header.id, &payload, at);
+        }
+        self.metrics.accepted(sealed.messages());
+        if !self.settings.keep_all {
+            while let Some(ended) = state.reclaim(segment) {
+                self.log.spare().reclaim(ended);
+            }
+        }
+        drop(state);
+        self.work.notify_one();
+    }
+
+    /// Stops taking messages and beginning attempts.
+    pub fn start_draining(&self) {
+        self.drain.send_replace(true);
+        self.work.notify_one();
+    }
+
+    /// Whether [`Shard::start_draining`] was called.
+    pub fn draining(&self) -> bool {
+        *self.drain.borrow()
+    }
+
+    /// Resolves when draining starts.
+    pub fn drain_started(&self) -> impl Future<Output = ()> + 'static {
+        let mut drain = self.drain.subscribe();
+        async move {
+            // An error means that the shard is gone, which ends everything anyway.
+            let _ = drain.wait_for(|draining| *draining).await;
+        }
+    }
+
+    /// Whether no attempt runs and every outcome is durable.
+    pub fn is_settled(&self) -> bool {
+        self.state.borrow().counts().in_flight == 0 && self.log.is_settled() && self.dead_letters.log().is_settled()
+    }
+
+    /// What a scrape asks of the shard beyond its counters.
+    pub fn gauges(&self) -> Gauges {
+        let state = self.state.borrow();
+        let counts = state.counts();
+        Gauges {
+            ready: counts.ready as u64,
+            in_flight: counts.in_flight as u64,
+            delayed: counts.delayed as u64,
+            log_bytes: self.log.spare().log_bytes() + self.dead_letters.log().spare().log_bytes(),
+            log_live_bytes: state.index().live_bytes(),
+            oldest_pending: state.index().oldest().map_or(Millis(0), |oldest| unix_now().since(oldest)),
+        }
+    }
+}
+
+/// Longest message a segment of `segment_bytes` can hold, in bytes, head and body.
+pub fn message_bytes_max(segment_bytes: u64) -> usize {
+    let overhead = Batch::bytes_of_one(0) + BLOCK_BYTES * 4;
+    to_usize(segment_bytes).saturating_sub(overhead)
+}

@@ -1,0 +1,169 @@
+//! The verbs of the workers: take the next order, read its message, conclude what came of it.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::Shard;
+use super::conclude::{self, Conclusion};
+use crate::disk::Disk;
+use crate::limits::POSTPONE_MS;
+use crate::message::{MessageId, Slot};
+use crate::schedule::attempt::{Attempt, Failure, Outcome};
+use crate::schedule::scheduler::{Next, Now, Order};
+use crate::time::{Millis, UnixMillis, unix_now};
+use crate::wal::files::ReadError;
+use crate::wal::index::Location;
+use crate::wal::payload::{Accepted, Death, Payload, Tried};
+use crate::wal::record::{HEADER_BYTES, Kind};
+
+/// A message read back for delivery.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    record: Bytes,
+    history: Vec<Tried>,
+}
+
+impl Stored {
+    /// The message.
+    pub fn message(&self) -> Accepted<'_> {
+        let payload = Payload::decode(Kind::Accepted, &self.record);
+        let Ok(Payload::Accepted(message)) = payload else { panic!("decoded once already, when it was read") };
+        message
+    }
+
+    /// A part of the message as bytes of their own, without a copy.
+    pub fn share(&self, part: &[u8]) -> Bytes {
+        self.record.slice_ref(part)
+    }
+}
+
+impl<D: Disk> Shard<D> {
+    /// The next order for a worker, or how long there is none.
+    pub fn next_order(&self) -> Next {
+        if self.draining() || self.log.is_congested() {
+            return Next::Idle;
+        }
+        self.state.borrow_mut().next(self.now())
+    }
+
+    /// Resolves when [`Shard::next_order`] may have something new.
+    pub async fn work(&self) {
+        self.work.notified().await;
+    }
+
+    /// The monotonic tick that [`Next::Wait`] counts in, as an instant.
+    pub fn instant_of_tick(&self, tick: u64) -> Instant {
+        self.started + Millis(tick).duration()
+    }
+
+    /// Id of a message in flight.
+    pub fn id(&self, slot: Slot) -> MessageId {
+        self.state.borrow().index().id(slot)
+    }
+
+    /// Bound on one attempt of a message that brought none.
+    pub const fn default_timeout(&self) -> Millis {
+        self.settings.default_timeout
+    }
+
+    /// Reads an ordered message, from memory if it was written lately, else from the log, verified.
+    pub async fn fetch(&self, slot: Slot) -> Result<Stored, ReadError> {
+        let (at, retry) = {
+            let state = self.state.borrow();
+            (state.index().location(slot), state.index().retry_location(slot))
+        };
+        let record = self.read(at).await?;
+        let mut stored = Stored { record: record.slice(HEADER_BYTES..), history: Vec::new() };
+        stored.history = match retry {
+            None => stored.message().progress.history,
+            Some(at) => {
+                let record = self.read(at).await?;
+                match Payload::decode(Kind::Retry, &record[HEADER_BYTES..]) {
+                    Ok(Payload::Retry(progress)) => progress.history,
+                    other => panic!("{other:?} was decoded as a retry when it was applied"),
+                }
+            }
+        };
+        Ok(stored)
+    }
+
+    async fn read(&self, at: Location) -> Result<Bytes, ReadError> {
+        let cached = self.cache.borrow().get(at);
+        match cached {
+            Some(record) => Ok(record),
+            None => self.log.files().read_record(at).await,
+        }
+    }
+
+    /// Puts an ordered message back for a while: it could not be read, which is not its origin's fault.
+    pub fn postpone(&self, slot: Slot) {
+        let due = unix_now().plus(Millis(POSTPONE_MS));
+        self.state.borrow_mut().postpone(slot, due);
+        self.work.notify_one();
+    }
+
+    /// Turns what came of an order into a record. The slot is free at once; the message is in flight until its
+    /// outcome is durable.
+    pub async fn conclude(&self, order: &Order, stored: &Stored, attempt: &Attempt) {
+        let now = unix_now();
+        let id = self.id(order.slot);
+        let message = stored.message();
+        self.metrics.attempt(attempt.outcome, attempt.elapsed);
+        self.state.borrow_mut().release(order.slot);
+        let random = self.random.borrow_mut().next();
+        let (history, before) = (stored.history.clone(), order.maybe_duplicate);
+        let backoff = &self.settings.backoff;
+        match conclude::conclude(attempt, order.attempt, history, before, backoff, now, random) {
+            Conclusion::Delivered => {
+                self.metrics.delivered(now.since(message.accepted));
+                let status = attempt.status.unwrap_or(0);
+                self.log.append(id, &Payload::Delivered { at: now, attempts: order.attempt, status });
+            }
+            Conclusion::Retry(progress) => {
+                tracing::debug!(%id, origin = %order.origin, attempt = order.attempt, outcome = name(attempt.outcome), "will be retried");
+                self.log.append(id, &Payload::Retry(progress));
+            }
+            Conclusion::GiveUp(failure, progress) => {
+                self.bury(id, Accepted { progress, ..message }, attempt, failure, now).await;
+                tracing::warn!(%id, origin = %order.origin, attempts = order.attempt, class = failure.as_str(), status = attempt.status, "dead-lettered");
+            }
+        }
+    }
+
+    /// Makes a dead letter durable before the transaction log lets go of the message.
+    async fn bury(&self, id: MessageId, message: Accepted<'_>, attempt: &Attempt, failure: Failure, at: UnixMillis) {
+        let death = Death { at, failure, status: attempt.status, answer: &attempt.answer };
+        let ticket = self.dead_letters.append(id, message, death);
+        if ticket.await.is_ok() {
+            self.metrics.dead_letter(failure);
+            self.note_dead_letter(id, failure, at);
+        }
+    }
+
+    fn note_dead_letter(&self, id: MessageId, failure: Failure, at: UnixMillis) {
+        self.log.append(id, &Payload::DeadLettered { at, failure });
+    }
+
+    /// Whether the ordered message is a dead letter already, because the process died between the two logs. Then this
+    /// ends it in the transaction log too.
+    pub async fn conclude_buried(&self, slot: Slot) -> Result<bool, ReadError> {
+        let id = self.id(slot);
+        let Some(death) = self.dead_letters.find(id).await? else { return Ok(false) };
+        self.state.borrow_mut().release(slot);
+        self.note_dead_letter(id, death.failure, death.at);
+        Ok(true)
+    }
+
+    fn now(&self) -> Now {
+        let elapsed = self.started.elapsed().as_millis();
+        Now { wall: unix_now(), tick: u64::try_from(elapsed).unwrap_or(u64::MAX) }
+    }
+}
+
+const fn name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Delivered => "delivered",
+        Outcome::Failed(failure) => failure.as_str(),
+    }
+}

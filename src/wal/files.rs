@@ -1,0 +1,123 @@
+//! The files of one log directory: names, open handles, and reading one record back.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+
+use super::index::Location;
+use super::layout::Position;
+use super::record::{Header, HeaderRead};
+use crate::disk::aligned::AlignedBuf;
+use crate::disk::{Disk, DiskError, while_doing};
+use crate::limits::BLOCK_BYTES;
+
+/// Suffix of a segment's file.
+const SUFFIX: &str = ".wal";
+
+/// The name of a segment's file: its sequence number in twelve digits.
+pub fn segment_name(segment: u32) -> String {
+    format!("{segment:012}{SUFFIX}")
+}
+
+/// The sequence number in a segment's file name.
+pub fn segment_of_name(name: &str) -> Option<u32> {
+    let digits = name.strip_suffix(SUFFIX)?;
+    (digits.len() == 12 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())?
+}
+
+/// Why a record could not be read back.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The bytes are not those that were written.
+    #[error("the record at offset {} of {} is damaged", at.offset, path.display())]
+    Damaged {
+        /// The segment's file.
+        path: PathBuf,
+        /// Where in it.
+        at: Location,
+    },
+}
+
+/// The segments of one shard's log.
+pub struct Files<D: Disk> {
+    disk: D,
+    dir: PathBuf,
+    shard: u32,
+    open: RefCell<HashMap<u32, Rc<D::File>>>,
+}
+
+impl<D: Disk> Files<D> {
+    /// Of directory `dir`, written by shard number `shard`.
+    pub fn new(disk: D, dir: PathBuf, shard: u32) -> Self {
+        Self { disk, dir, shard, open: RefCell::default() }
+    }
+
+    /// The disk.
+    pub const fn disk(&self) -> &D {
+        &self.disk
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The shard that every checksum here is bound to.
+    pub const fn shard(&self) -> u32 {
+        self.shard
+    }
+
+    /// The path of a segment.
+    pub fn path(&self, segment: u32) -> PathBuf {
+        self.dir.join(segment_name(segment))
+    }
+
+    /// Keeps an open segment for reading back.
+    pub fn keep(&self, segment: u32, file: Rc<D::File>) {
+        self.open.borrow_mut().insert(segment, file);
+    }
+
+    /// Closes a segment that is reclaimed.
+    pub fn forget(&self, segment: u32) {
+        self.open.borrow_mut().remove(&segment);
+    }
+
+    /// The open file of a segment.
+    pub async fn get(&self, segment: u32) -> Result<Rc<D::File>, DiskError> {
+        let kept = self.open.borrow().get(&segment).cloned();
+        if let Some(file) = kept {
+            return Ok(file);
+        }
+        let path = self.path(segment);
+        let file = Rc::new(self.disk.open(&path, false).await.map_err(while_doing("opening", &path))?);
+        self.keep(segment, Rc::clone(&file));
+        Ok(file)
+    }
+
+    /// Reads one record back and verifies it; returns the whole record, header included.
+    pub async fn read_record(&self, at: Location) -> Result<Bytes, ReadError> {
+        let file = self.get(at.segment).await?;
+        let (start, end) = (at.offset as usize, at.offset as usize + at.bytes as usize);
+        let first_block = start / BLOCK_BYTES * BLOCK_BYTES;
+        let buffer = AlignedBuf::with_capacity(end - first_block);
+        let (result, buffer) = self.disk.read_at(&file, buffer, first_block as u64).await;
+        result.map_err(while_doing("reading", &self.path(at.segment)))?;
+        let damaged = || ReadError::Damaged { path: self.path(at.segment), at };
+        let record = Bytes::from_owner(buffer);
+        let range = start - first_block..end - first_block;
+        let record = if range.end <= record.len() { record.slice(range) } else { return Err(damaged()) };
+        let position = Position { shard: self.shard, segment: at.segment, offset: at.offset };
+        match Header::read(&record, position) {
+            HeaderRead::Known(header) if record.get(header.payload()).is_some_and(|bytes| header.verifies(bytes)) => {
+                Ok(record)
+            }
+            HeaderRead::Known(_) | HeaderRead::Unknown(_) | HeaderRead::Damaged => Err(damaged()),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! One process per log directory: an advisory lock that the kernel releases when the process dies.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+
+/// Held for as long as this lives.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Why the log directory cannot be ours.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process holds it.
+    #[error("{} is in use by process {holder}: two daemons never share a log", path.display())]
+    Held {
+        /// The log directory.
+        path: PathBuf,
+        /// The process that holds it, as it wrote down itself.
+        holder: String,
+    },
+    /// A file, not a directory.
+    #[error("{} is a regular file, not a directory: a log of the first Dispatcher? It is left untouched; set TRANSACTION_LOG to another path", path.display())]
+    RegularFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The filesystem refused.
+    #[error("{doing} {}", path.display())]
+    Io {
+        /// The step.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// Makes the log directory if need be and locks it (flock(2)).
+pub fn lock(dir: &Path) -> Result<Lock, LockError> {
+    let failed = |doing, path: &Path| {
+        let path = path.to_owned();
+        move |source| LockError::Io { doing, path, source }
+    };
+    if dir.is_file() {
+        return Err(LockError::RegularFile { path: dir.to_owned() });
+    }
+    std::fs::create_dir_all(dir).map_err(failed("creating", dir))?;
+    let path = dir.join("LOCK");
+    let mut options = OpenOptions::new();
+    let mut file =
+        options.read(true).write(true).create(true).truncate(false).open(&path).map_err(failed("opening", &path))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut holder = String::new();
+            file.read_to_string(&mut holder).map_err(failed("reading", &path))?;
+            return Err(LockError::Held { path: dir.to_owned(), holder: holder.trim().to_owned() });
+        }
+        Err(error) => return Err(failed("locking", &path)(error.into())),
+    }
+    file.set_len(0).and_then(|()| file.rewind()).map_err(failed("writing", &path))?;
+    writeln!(file, "{}", std::process::id()).map_err(failed("writing", &path))?;
+    Ok(Lock { _file: file })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_lock_names_the_holder_until_the_first_is_gone() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let held = lock(dir.path()).expect("nobody holds it");
+        let pid = std::process::id().to_string();
+        assert!(matches!(lock(dir.path()), Err(LockError::Held { holder, .. }) if holder == pid));
+        drop(held);
+        assert!(lock(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_regular_file_is_refused_and_left_as_it_was() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("transaction.log");
+        std::fs::write(&path, b"{}").expect("writable");
+        assert!(matches!(lock(&path), Err(LockError::RegularFile { .. })));
+        assert_eq!(std::fs::read(&path).expect("still there"), b"{}");
+    }
+}

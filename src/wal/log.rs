@@ -1,0 +1,212 @@
+//! One log: records appended by anyone on the core, written by one commit loop, batch by batch.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::batch::{Batch, Sealed};
+use super::files::Files;
+use super::payload::Payload;
+use super::record::Kind;
+use super::segment::Sealed as SegmentEnd;
+use super::spare::{Space, Spare};
+use super::ticket::{Gate, Ticket};
+use super::writer::Writer;
+use crate::disk::{Disk, DiskError};
+use crate::limits::{BATCH_BYTES, to_usize};
+use crate::message::MessageId;
+use crate::time::{monotonic_now, unix_now};
+
+/// Records waiting to be written at which deliveries pause, in bytes: their outcomes could not be recorded.
+const QUEUED_BYTES_MAX: usize = 8 * BATCH_BYTES;
+
+/// The writing side of one log directory.
+pub struct Log<D: Disk> {
+    files: Rc<Files<D>>,
+    spare: Spare<D>,
+    space: Space,
+    queue: RefCell<VecDeque<Pending>>,
+    appended: Notify,
+    queued_bytes: Cell<usize>,
+    room: Cell<usize>,
+    failing: Cell<bool>,
+}
+
+#[derive(Default)]
+struct Pending {
+    batch: Batch,
+    gate: Rc<Gate>,
+}
+
+impl<D: Disk> Log<D> {
+    /// Behind what was recovered: `segments` files, the next one numbered `next_segment`.
+    pub fn new(files: Rc<Files<D>>, space: Space, next_segment: u32, segments: u64) -> Self {
+        Self {
+            spare: Spare::new(Rc::clone(&files), space, next_segment, segments),
+            files,
+            space,
+            queue: RefCell::default(),
+            appended: Notify::new(),
+            queued_bytes: Cell::new(0),
+            room: Cell::new(0),
+            failing: Cell::new(false),
+        }
+    }
+
+    /// The next segment, and where ended ones go.
+    pub const fn spare(&self) -> &Spare<D> {
+        &self.spare
+    }
+
+    /// The files, for reading back.
+    pub const fn files(&self) -> &Rc<Files<D>> {
+        &self.files
+    }
+
+    /// Whether a write failed and no later one has succeeded.
+    pub const fn is_failing(&self) -> bool {
+        self.failing.get()
+    }
+
+    /// Whether a message of `bytes` may be taken: always while segments can be had, else as long as half a segment
+    /// stays for the outcomes of the messages already accepted.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        if !self.spare.is_starved() {
+            return true;
+        }
+        let reserve = to_usize(self.space.segment_bytes / 2);
+        !self.spare.is_overdrawn() && self.queued_bytes.get() + Batch::bytes_of_one(bytes) + reserve <= self.room.get()
+    }
+
+    /// Appends a record to the batch that is filling; it is durable when the ticket resolves.
+    pub fn append(&self, id: MessageId, payload: &Payload<'_>) -> Ticket {
+        let mut queue = self.queue.borrow_mut();
+        let full = queue.back().is_none_or(|pending| pending.batch.bytes() >= BATCH_BYTES);
+        if full {
+            queue.push_back(Pending::default());
+        }
+        let pending = queue.back_mut().expect("one was pushed if there was none");
+        let before = pending.batch.bytes();
+        pending.batch.push(id, payload);
+        self.queued_bytes.update(|bytes| bytes + pending.batch.bytes() - before);
+        self.appended.notify_one();
+        Ticket::new(Rc::clone(&pending.gate), id, payload.kind() == Kind::Accepted)
+    }
+
+    /// Whether so much waits to be written that nothing more should be begun that ends in a record.
+    pub const fn is_congested(&self) -> bool {
+        self.queued_bytes.get() > QUEUED_BYTES_MAX
+    }
+
+    /// Whether every appended record is durable.
+    pub const fn is_settled(&self) -> bool {
+        self.queued_bytes.get() == 0
+    }
+
+    /// Writes batches for as long as the log can be written; returns the error after which it cannot.
+    ///
+    /// While one batch is being written the next one fills, so that nobody waits longer than the write in flight plus
+    /// their own; an idle log writes at once. `durable` is called for each batch, in the order of the log,
+    /// with the time its write took.
+    pub async fn commit_loop(
+        &self,
+        end: Option<SegmentEnd>,
+        durable: &mut dyn FnMut(&Sealed, Duration),
+    ) -> Result<std::convert::Infallible, DiskError> {
+        let mut writer = Writer::new(Rc::clone(&self.files), self.space.segment_bytes, end);
+        loop {
+            let appended = self.appended.notified();
+            let next = self.queue.borrow_mut().pop_front();
+            let Some(Pending { batch, gate }) = next else {
+                appended.await;
+                continue;
+            };
+            let queued = batch.bytes();
+            self.commit(&mut writer, batch, &gate, durable).await?;
+            self.queued_bytes.update(|bytes| bytes - queued);
+            self.room.set(writer.room());
+        }
+    }
+
+    async fn commit(
+        &self,
+        writer: &mut Writer<D>,
+        batch: Batch,
+        gate: &Gate,
+        durable: &mut dyn FnMut(&Sealed, Duration),
+    ) -> Result<(), DiskError> {
+        let (outcomes, failed) = match self.try_commit(writer, batch, durable).await {
+            Ok(()) => {
+                gate.open();
+                return Ok(());
+            }
+            Err(Unwritten { outcomes, error }) => (outcomes, error),
+        };
+        if let Some(error) = &failed {
+            self.failing.set(true);
+            tracing::error!(%error, cause = %error.source, "a log write failed: the segment is given up, one fresh segment is tried");
+        }
+        // The header of a fresh segment says that the failed batch is not part of the log; only then may its senders
+        // be told so. What is left of the batch are facts about messages accepted earlier: they are written again.
+        if let Some(error) = failed
+            && !self.roll(writer, true).await?
+        {
+            return Err(error);
+        }
+        gate.refuse_messages();
+        if !outcomes.is_empty() {
+            match self.try_commit(writer, outcomes, durable).await {
+                Ok(()) => {}
+                Err(Unwritten { error: Some(error), .. }) => return Err(error),
+                Err(Unwritten { error: None, .. }) => {
+                    panic!("a batch of outcomes waits for space and is never refused")
+                }
+            }
+        }
+        gate.open_outcomes();
+        self.failing.set(false);
+        Ok(())
+    }
+
+    async fn try_commit(
+        &self,
+        writer: &mut Writer<D>,
+        batch: Batch,
+        durable: &mut dyn FnMut(&Sealed, Duration),
+    ) -> Result<(), Unwritten> {
+        if batch.bytes() > writer.room() {
+            let rolled = self.roll(writer, batch.messages() > 0).await;
+            match rolled {
+                Ok(true) => {}
+                Ok(false) => return Err(Unwritten { outcomes: batch.into_outcomes(), error: None }),
+                Err(error) => return Err(Unwritten { outcomes: batch.into_outcomes(), error: Some(error) }),
+            }
+        }
+        let sealed = writer.seal(batch);
+        let began = monotonic_now();
+        match writer.write(&sealed).await {
+            Ok(()) => {
+                durable(&sealed, began.elapsed());
+                Ok(())
+            }
+            Err(error) => Err(Unwritten { outcomes: sealed.outcomes(), error: Some(error) }),
+        }
+    }
+
+    /// Goes on in the next segment. `false`: there is none to be had, and the caller `may_refuse`.
+    async fn roll(&self, writer: &mut Writer<D>, may_refuse: bool) -> Result<bool, DiskError> {
+        let Some((segment, file)) = self.spare.take(may_refuse).await else { return Ok(false) };
+        writer.roll(segment, file, unix_now()).await?;
+        Ok(true)
+    }
+}
+
+/// A batch that is not durable, reduced to its outcomes: the disk failed, or (without an error) there is no space for
+/// its messages.
+struct Unwritten {
+    outcomes: Batch,
+    error: Option<DiskError>,
+}

@@ -1,0 +1,174 @@
+//! The scan against images of segments that crashes and bad disks leave behind.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::message::{MessageId, OriginRef, Scheme};
+use crate::wal::batch::Batch;
+use crate::wal::payload::{Accepted, Payload, Progress};
+
+const SHARD: u32 = 3;
+const SEGMENT: u32 = 42;
+const IMAGE_BYTES: usize = 64 << 10;
+
+fn id(number: u8) -> MessageId {
+    MessageId([number; 16])
+}
+
+fn message(body: &[u8]) -> Payload<'_> {
+    Payload::Accepted(Accepted {
+        accepted: UnixMillis(1),
+        timeout: None,
+        origin: OriginRef { scheme: Scheme::Http, host: "b", port: 80 },
+        progress: Progress::default(),
+        head: b"GET / HTTP/1.1\r\n",
+        body,
+    })
+}
+
+/// A segment with batches of these message numbers, and where each batch starts.
+fn image_of(segment: u32, batches: &[&[u8]], body: &[u8]) -> (Vec<u8>, Vec<usize>) {
+    let header = SegmentHeader { shard: SHARD, segment, begun: UnixMillis(9), before: None };
+    let mut image = header.encode().to_vec();
+    let mut starts = Vec::new();
+    for (number, messages) in (0_u32..).zip(batches) {
+        let mut batch = Batch::default();
+        for message_number in *messages {
+            batch.push(id(*message_number), &message(body));
+        }
+        let offset = u32::try_from(image.len()).expect("small");
+        starts.push(image.len());
+        image.extend_from_slice(&batch.seal(number, Position { shard: SHARD, segment, offset }).blocks);
+    }
+    starts.push(image.len());
+    image.resize(IMAGE_BYTES, 0);
+    (image, starts)
+}
+
+struct Outcome {
+    ids: Vec<u8>,
+    damage: Vec<Range<usize>>,
+    sealed: Sealed,
+}
+
+fn scan_image(image: &[u8], sealed: Option<Sealed>) -> Outcome {
+    let (mut ids, mut damage) = (Vec::new(), Vec::new());
+    let scanned = scan(image, SHARD, SEGMENT, sealed, &mut |found| match found {
+        Found::Record { header, payload, .. } => {
+            assert!(Payload::decode(header.kind, payload).is_ok(), "nothing damaged is handed out");
+            ids.push(header.id.0[0]);
+        }
+        Found::NewerKind { .. } => panic!("no newer version wrote this"),
+        Found::Damage(range) => damage.push(range),
+    });
+    Outcome { ids, damage, sealed: scanned.sealed }
+}
+
+const THREE: &[&[u8]] = &[&[1, 2], &[3], &[4, 5, 6]];
+const BODY: &[u8] = &[b'x'; 3000];
+const WHOLE: Sealed = Sealed { batches: 3, torn: false };
+
+#[test]
+fn an_intact_segment_gives_its_records_in_order() {
+    let (image, _) = image_of(SEGMENT, THREE, BODY);
+    for sealed in [None, Some(WHOLE)] {
+        let outcome = scan_image(&image, sealed);
+        assert_eq!((outcome.ids, outcome.damage), (vec![1, 2, 3, 4, 5, 6], vec![]));
+        assert_eq!(outcome.sealed, WHOLE);
+    }
+}
+
+#[test]
+fn a_batch_that_the_next_segment_does_not_count_was_never_acknowledged() {
+    let (image, _) = image_of(SEGMENT, THREE, BODY);
+    let outcome = scan_image(&image, Some(Sealed { batches: 2, torn: false }));
+    assert_eq!((outcome.ids, outcome.damage), (vec![1, 2, 3], vec![]));
+}
+
+#[test]
+fn a_former_life_of_the_file_is_never_read() {
+    let (stale, _) = image_of(SEGMENT - 1, &[&[7], &[8], &[9], &[10, 11, 12]], BODY);
+    let (fresh, starts) = image_of(SEGMENT, &[&[1]], BODY);
+    let mut image = stale.clone();
+    image[..starts[1]].copy_from_slice(&fresh[..starts[1]]);
+    let outcome = scan_image(&image, None);
+    assert_eq!((outcome.ids, outcome.damage), (vec![1], vec![]));
+    assert_eq!(SegmentHeader::read(&stale, SHARD, SEGMENT), SegmentHeaderRead::Absent);
+}
+
+/// A batch is cut at every block, and each subset of its blocks may be the one that reached the disk.
+#[test]
+fn a_torn_tail_loses_nothing_acknowledged_and_is_no_damage_now_or_later() {
+    let (image, starts) = image_of(SEGMENT, THREE, BODY);
+    let blocks = (starts[3] - starts[2]) / BLOCK_BYTES;
+    for kept in 0..1_u32 << blocks {
+        let mut torn = image.clone();
+        for block in 0..blocks {
+            if kept & (1 << block) == 0 {
+                let at = starts[2] + block * BLOCK_BYTES;
+                torn[at..at + BLOCK_BYTES].fill(0);
+            }
+        }
+        let first = scan_image(&torn, None);
+        assert_eq!(first.ids[..3], [1, 2, 3], "kept {kept:b}");
+        assert_eq!(first.damage, [], "kept {kept:b}");
+        let again = scan_image(&torn, Some(first.sealed));
+        assert_eq!((again.ids, again.damage), (first.ids, vec![]), "recovering twice is recovering once: {kept:b}");
+    }
+}
+
+#[test]
+fn a_file_cut_at_every_byte_gives_what_is_whole_and_panics_nowhere() {
+    let (image, starts) = image_of(SEGMENT, THREE, &BODY[..100]);
+    for length in 0..=starts[3] {
+        let outcome = scan_image(&image[..length], None);
+        let whole = starts[1..].iter().filter(|end| **end <= length).count();
+        let expected = THREE[..whole].concat();
+        assert!(outcome.ids.starts_with(&expected), "cut at {length}");
+        scan_image(&image[..length], Some(WHOLE));
+    }
+}
+
+/// One flipped bit costs at most the one message it stands in, wherever it is.
+#[test]
+fn one_flipped_bit_costs_at_most_one_message() {
+    let (image, starts) = image_of(SEGMENT, THREE, &BODY[..20]);
+    for bit in BLOCK_BYTES * 8..starts[3] * 8 {
+        let mut flipped = image.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        for sealed in [None, Some(WHOLE)] {
+            let outcome = scan_image(&flipped, sealed);
+            let unique: BTreeSet<u8> = outcome.ids.iter().copied().collect();
+            assert_eq!(unique.len(), outcome.ids.len(), "bit {bit}: no record twice");
+            assert!(unique.len() >= 5, "bit {bit}: {:?}", outcome.ids);
+            if unique.len() < 6 && sealed.is_some() {
+                assert_eq!(outcome.damage.len(), 1, "bit {bit}: what is lost is reported");
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_before_an_intact_batch_is_reported_and_the_rest_recovered() {
+    let (mut image, starts) = image_of(SEGMENT, THREE, BODY);
+    image[starts[1]..starts[2]].fill(0xAA);
+    let outcome = scan_image(&image, None);
+    assert_eq!(outcome.ids, [1, 2, 4, 5, 6]);
+    assert_eq!(outcome.damage, [starts[1]..starts[2]]);
+}
+
+#[test]
+fn headers_survive_their_encoding_and_other_versions_are_told_apart() {
+    let header = SegmentHeader {
+        shard: SHARD,
+        segment: SEGMENT,
+        begun: UnixMillis(77),
+        before: Some(Sealed { batches: 12, torn: true }),
+    };
+    let mut block = header.encode();
+    assert_eq!(SegmentHeader::read(&block, SHARD, SEGMENT), SegmentHeaderRead::Known(header));
+    block[8] = 2;
+    let crc = Position { shard: SHARD, segment: SEGMENT, offset: 0 }.crc(&block[..60]);
+    block[60..64].copy_from_slice(&crc.to_le_bytes());
+    assert_eq!(SegmentHeader::read(&block, SHARD, SEGMENT), SegmentHeaderRead::OtherVersion(2));
+}

@@ -10,6 +10,11 @@ pub mod time;
 /// The nouns: message ids, origins, drafts.
 pub mod message;
 
+/// Bytes in, 202 out.
+pub mod ingress;
+/// Sockets.
+pub mod net;
+
 /// The write-ahead log: what is durable, and where.
 pub mod wal;
 
@@ -28,5 +33,11 @@ pub mod delivery;
 /// Counters and histograms: looks on, never steers.
 pub mod metrics;
 
+/// What the outside may ask of running shards.
+pub mod control;
+
 /// Environment variables to a validated configuration.
 pub mod config;
+
+/// Log lines.
+pub mod telemetry;

@@ -26,6 +26,9 @@ pub const RECOVERY_READ_BYTES: usize = 1 << 20;
 /// See [`RECOVERY_READ_BYTES`].
 pub const RECOVERY_READS_MAX: usize = 8;
 
+/// Records read at the same time while another shard's log is adopted.
+pub const ADOPT_READS_MAX: usize = 64;
+
 /// Recently written batches that a shard keeps in memory so that a delivery need not read the disk, in bytes.
 pub const CACHE_BYTES_MAX: usize = 16 << 20;
 
@@ -64,6 +67,11 @@ pub const ANSWER_BYTES_MAX: usize = 4 << 10;
 /// A response head, in bytes.
 pub const RESPONSE_HEAD_BYTES_MAX: usize = 64 << 10;
 
+/// Header fields of a response.
+pub const RESPONSE_FIELDS_MAX: usize = 256;
+
+/// Idle connections kept to one origin, per core.
+pub const POOL_PER_ORIGIN_MAX: usize = 1024;
 /// A pooled connection is closed after this long without use, in milliseconds.
 pub const POOL_IDLE_MS_MAX: u64 = 60_000;
 /// A pooled connection is not used again past this age, in milliseconds, so that DNS changes are seen.

@@ -8,6 +8,18 @@ use crate::message::{MessageId, Origin};
 use crate::schedule::attempt::Attempt;
 use crate::time::Millis;
 
+/// Attempts over hyper.
+pub mod client;
+/// New connections.
+pub mod connect;
+/// Errors to classes.
+pub mod failure;
+/// Idle connections.
+pub mod pool;
+/// Roots of trust.
+pub mod tls;
+/// Heads byte for byte.
+pub mod wire;
 /// The workers of a core.
 pub mod worker;
 

@@ -53,6 +53,11 @@ impl<D: Disk> DeadLetters<D> {
         &self.log
     }
 
+    /// Whether a message is a dead letter here.
+    pub fn contains(&self, id: MessageId) -> bool {
+        self.index.borrow().find(id).is_some()
+    }
+
     /// When and why a message became a dead letter, if it did.
     pub async fn find(&self, id: MessageId) -> Result<Option<Buried>, ReadError> {
         let at = {

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::disk::{Disk, DiskError};
 use crate::limits::{BLOCK_BYTES, CACHE_BYTES_MAX, to_usize};
-use crate::message::{Draft, IdSource, Xorshift};
+use crate::message::{Draft, IdSource, MessageId, Xorshift};
 use crate::metrics::{Gauges, ShardMetrics};
 use crate::schedule::backoff::Backoff;
 use crate::time::{Millis, monotonic_now, unix_now};
@@ -132,6 +132,16 @@ impl<D: Disk> Shard<D> {
     /// The dead letter log.
     pub const fn dead_letters(&self) -> &DeadLetters<D> {
         &self.dead_letters
+    }
+
+    /// Whether a message is alive here.
+    pub fn knows(&self, id: MessageId) -> bool {
+        self.state.borrow().index().find(id).is_some()
+    }
+
+    /// Ends a recovery, adoptions included: what is due now may have been in flight when the process died.
+    pub fn settle(&self) {
+        self.state.borrow_mut().settle(unix_now());
     }
 
     /// Decides before a body is read whether a message of `message_bytes` (head and body) can be taken.

@@ -111,7 +111,7 @@ fn a_torn_tail_loses_nothing_acknowledged_and_is_no_damage_now_or_later() {
         }
         let first = scan_image(&torn, None);
         assert_eq!(first.ids[..3], [1, 2, 3], "kept {kept:b}");
-        assert_eq!(first.damage, [], "kept {kept:b}");
+        assert!(first.damage.is_empty(), "kept {kept:b}");
         let again = scan_image(&torn, Some(first.sealed));
         assert_eq!((again.ids, again.damage), (first.ids, vec![]), "recovering twice is recovering once: {kept:b}");
     }

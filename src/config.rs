@@ -1,1 +1,0 @@
-//! Environment variables to a validated configuration.

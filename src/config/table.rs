@@ -1,0 +1,119 @@
+//! The variables: the one list behind `--help`, `check-config`, the README and the warning about typos.
+
+/// One environment variable.
+#[derive(Clone, Copy, Debug)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// Another spelling of it.
+    pub alias: Option<&'static str>,
+    /// The value it has when it is unset or empty, as an operator would write it.
+    pub default: &'static str,
+    /// What it means, in one line.
+    pub meaning: &'static str,
+}
+
+const fn variable(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
+    Variable { name, alias: None, default, meaning }
+}
+
+/// Every variable of this version, in the order of `--help`.
+pub const VARIABLES: &[Variable] = &[
+    variable("TRANSACTION_LOG", "transaction.log", "directory of the log"),
+    variable("LISTEN", ":80", "data listener; `:port` is every address, IPv4 and IPv6"),
+    variable("WORKER", "10", "delivery workers, dealt out over the cores, at least one each"),
+    variable("WORKER_IN_FLIGHT", "64", "deliveries one worker keeps in flight"),
+    variable("CORES", "all allowed", "core loops, one pinned thread each"),
+    Variable {
+        name: "RETRYLIMIT",
+        alias: Some("RETRY_LIMIT"),
+        default: "10",
+        meaning: "retries before a message is dead-lettered; 0: one attempt",
+    },
+    variable("DEFAULT_TIMEOUT", "10s", "bound on one attempt, unless X-Dispatcher-Timeout says otherwise"),
+    variable("MAX_TIMEOUT", "30m", "largest X-Dispatcher-Timeout"),
+    variable("CONNECT_TIMEOUT", "5s", "bound on DNS, connect and TLS"),
+    variable("EVENT_SOURCING", "false", "true: the log is kept for ever, never reclaimed"),
+    variable("DEAD_LETTER", "<TRANSACTION_LOG>/dead-letter", "directory of the dead letter log"),
+    variable("BACKOFF_BASE", "1s", "wait before the first retry"),
+    variable("BACKOFF_FACTOR", "3", "each wait is this many times the one before"),
+    variable("BACKOFF_MAX", "6h", "longest wait"),
+    variable("BACKOFF_JITTER", "0.2", "waits are spread over plus or minus this share"),
+    variable("ORIGIN_SCHEME", "http", "scheme of an origin that names none: http or https"),
+    variable("ORIGIN_IN_FLIGHT", "64", "deliveries in flight to one origin, dealt out over the cores"),
+    variable("SEGMENT_BYTES", "64MiB", "size of one log file"),
+    variable("MAX_LOG_BYTES", "0", "bound on the log; 0: all but the reserve"),
+    variable("DISK_RESERVE", "256MiB", "free disk space below which new messages are refused"),
+    variable("MAX_BODY", "16MiB", "largest request body"),
+    variable("MAX_HEAD", "64KiB", "largest request head"),
+    variable("MAX_CONNECTIONS", "10000", "inbound connections; over it the oldest idle one is closed"),
+    variable("MAX_MEMORY", "1GiB", "memory for messages between the socket and the disk"),
+    variable("HEAD_TIMEOUT", "10s", "from the first byte of a head to its last"),
+    variable("BODY_TIMEOUT", "30s", "without progress while a body is read"),
+    variable("IDLE_TIMEOUT", "75s", "between requests on a kept connection"),
+    variable("SHUTDOWN_TIMEOUT", "25s", "for attempts in flight after SIGTERM"),
+    variable("TLS_CA", "", "PEM file with further roots for https origins"),
+    variable("ADMIN_LISTEN", "127.0.0.1:8081", "listener for metrics and health"),
+    variable("IO_BACKEND", "auto", "uring, portable, or auto: uring where the kernel lets us"),
+    variable("LOG_LEVEL", "info", "error, warn, info, debug or trace"),
+    variable("LOG_FORMAT", "text", "text or json, on stderr"),
+];
+
+/// Names so common that being close to one of ours means nothing.
+const COMMON: &[&str] = &["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
+
+/// The variable of ours that `name` was probably meant to be: one or two letters away, and not ours itself.
+pub fn probably_meant(name: &str) -> Option<&'static str> {
+    let ours = || VARIABLES.iter().flat_map(|variable| [Some(variable.name), variable.alias]).flatten();
+    if name.len() < 5 || COMMON.contains(&name) || ours().any(|known| known == name) {
+        return None;
+    }
+    let near = |known: &&str| known.len() >= 5 && distance(name, known) <= if known.len() < 7 { 1 } else { 2 };
+    ours().filter(near).min_by_key(|known| distance(name, known))
+}
+
+/// Edits between two names, adjacent transpositions counting one (Damerau–Levenshtein, optimal string alignment).
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for (i, row) in rows.iter_mut().enumerate() {
+        row[0] = i;
+    }
+    for j in 0..=b.len() {
+        rows[0][j] = j;
+    }
+    for i in 1..=a.len() {
+        for j in 1..=b.len() {
+            let differs = usize::from(a[i - 1] != b[j - 1]);
+            let mut best = (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(rows[i - 1][j - 1] + differs);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            rows[i][j] = best;
+        }
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typo_is_noticed_and_an_ordinary_variable_is_not() {
+        for (typo, meant) in [
+            ("RETRYLIMT", "RETRYLIMIT"),
+            ("RETRY_LIMTI", "RETRY_LIMIT"),
+            ("WORKERS", "WORKER"),
+            ("MAX_BODYS", "MAX_BODY"),
+            ("DEFAULT_TIMEOUTS", "DEFAULT_TIMEOUT"),
+        ] {
+            assert_eq!(probably_meant(typo), Some(meant), "{typo}");
+        }
+        for ordinary in
+            ["HOME", "PATH", "LANG", "LISTEN", "LISTEN_FDS", "WORKDIR", "HOSTNAME", "TERM", "SHLVL", "LOGNAME"]
+        {
+            assert_eq!(probably_meant(ordinary), None, "{ordinary}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Whom an https origin must prove to be: the system's roots, and those of `TLS_CA`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+
+/// Why `TLS_CA` cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// Unreadable, or not PEM.
+    #[error("TLS_CA={}: expected a readable PEM file", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// No certificate in it.
+    #[error("TLS_CA={}: expected at least one certificate", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Not a root.
+    #[error("TLS_CA={}: expected certificates that can be roots", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+}
+
+/// The client side of every https connection; made once per process.
+///
+/// System roots that cannot be read are warned about and left out: plain http needs none.
+pub fn client_config(extra_roots: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    for error in &system.errors {
+        tracing::warn!(%error, "some of the system's root certificates cannot be read");
+    }
+    roots.add_parsable_certificates(system.certs);
+    if let Some(path) = extra_roots {
+        let unreadable = |source| TlsError::Unreadable { path: path.to_owned(), source };
+        let certificates: Vec<_> =
+            CertificateDer::pem_file_iter(path).map_err(unreadable)?.collect::<Result<_, _>>().map_err(unreadable)?;
+        if certificates.is_empty() {
+            return Err(TlsError::Empty { path: path.to_owned() });
+        }
+        for certificate in certificates {
+            roots.add(certificate).map_err(|source| TlsError::Unusable { path: path.to_owned(), source })?;
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let mut config =
+        versions.expect("ring offers the default versions").with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}

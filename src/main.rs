@@ -1,0 +1,44 @@
+//! The binary: reads arguments and environment, then runs what was asked.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use dispatcher::cli::{self, Cli, Command};
+use dispatcher::config::Loaded;
+use dispatcher::{demo, server, telemetry};
+
+/// A variable, an address or the log cannot be used.
+const UNUSABLE: u8 = 2;
+
+fn main() -> ExitCode {
+    let command = Cli::read().command;
+    if let Some(Command::Demo(options)) = command {
+        return demo::run(&options);
+    }
+    let loaded = match Loaded::from_env() {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("dispatcher: {error}");
+            return ExitCode::from(UNUSABLE);
+        }
+    };
+    if let Some(Command::CheckConfig) = command {
+        for (name, meant) in &loaded.typos {
+            eprintln!("dispatcher: {name} is not a variable of ours: did you mean {meant}?");
+        }
+        let printed = std::io::stdout().write_all(cli::effective(&loaded).as_bytes());
+        return if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    telemetry::init(loaded.config.log_level, loaded.config.log_format);
+    for (name, meant) in &loaded.typos {
+        tracing::warn!(variable = %name, "not a variable of ours: did you mean {meant}?");
+    }
+    match server::run(Arc::new(loaded.config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("dispatcher: {}", server::chain(&error));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

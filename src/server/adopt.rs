@@ -1,0 +1,178 @@
+//! Takes over the log of a shard that no core owns any more, because there are fewer cores than before.
+//!
+//! Its live messages are written again to the adopter's own log; only when all of them are durable there does the
+//! orphan's directory go, in one rename. Nothing is delivered before that, so a crash at any point leaves each message
+//! in one of the two logs or in both, undelivered, and the next start does it again, skipping what is known.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use crate::disk::{Disk, DiskError, while_doing};
+use crate::limits::ADOPT_READS_MAX;
+use crate::message::MessageId;
+use crate::shard::Shard;
+use crate::shard::dead_letters::DeadLetters;
+use crate::shard::state::State;
+use crate::wal::files::{Files, ReadError};
+use crate::wal::index::{Index, Location};
+use crate::wal::payload::{Payload, Progress};
+use crate::wal::recovery::{self, RecoveryError, Visit};
+use crate::wal::record::{HEADER_BYTES, Kind};
+use crate::wal::ticket::Ticket;
+
+/// Suffix of a directory whose messages all stand elsewhere; it is removed at the next opportunity.
+const ADOPTED: &str = ".adopted";
+
+/// Why an orphan cannot be adopted. Its directory is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum AdoptError {
+    /// It cannot be recovered.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// A message of it cannot be read back.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The adopter's log cannot be written.
+    #[error("the messages of {} could not be written to this shard's log", path.display())]
+    Unwritten {
+        /// The orphan.
+        path: PathBuf,
+    },
+}
+
+/// An orphaned directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Orphan {
+    /// Where it is.
+    pub dir: PathBuf,
+    /// The number of the shard that wrote it.
+    pub shard: u32,
+}
+
+/// The orphans among the shard directories in `root` when there are `shards` shards, and removes what earlier
+/// adoptions left.
+pub async fn orphans<D: Disk>(disk: &D, root: &Path, shards: u32) -> Result<Vec<Orphan>, DiskError> {
+    let mut orphans = Vec::new();
+    for name in disk.list(root).await.map_err(while_doing("listing", root))? {
+        let path = root.join(&name);
+        if name.ends_with(ADOPTED) {
+            disk.remove(&path).await.map_err(while_doing("removing", &path))?;
+        } else if let Some(shard) = name.strip_prefix("shard-").and_then(|number| number.parse::<u32>().ok())
+            && shard >= shards
+        {
+            orphans.push(Orphan { dir: path, shard });
+        }
+    }
+    orphans.sort_by_key(|orphan| orphan.shard);
+    Ok(orphans)
+}
+
+/// Moves the messages of an orphaned transaction log into `shard`; returns how many.
+pub async fn messages<D: Disk>(
+    disk: &D,
+    orphan: &Orphan,
+    corrupt: &Path,
+    shard: &Shard<D>,
+    mut theirs: State,
+) -> Result<u64, AdoptError> {
+    let files = Files::new(disk.clone(), orphan.dir.clone(), orphan.shard);
+    recovery::replay(&files, corrupt, &mut |visit| match visit {
+        Visit::Segment(segment) => theirs.add_segment(segment),
+        Visit::Record { id, payload, at } => theirs.apply(id, &payload, at),
+    })
+    .await?;
+    let mut live: Vec<_> = theirs.index().iter().filter(|(_, id)| !shard.knows(*id)).collect();
+    live.sort_unstable_by_key(|(_, id)| *id);
+    let adopted = live.len() as u64;
+    let reads = live.into_iter().map(|(slot, id)| {
+        let (files, at, retry) = (&files, theirs.index().location(slot), theirs.index().retry_location(slot));
+        async move { Ok::<_, AdoptError>((id, files.read_record(at).await?, read_progress(files, retry).await?)) }
+    });
+    let mut reads = stream::iter(reads).buffered(ADOPT_READS_MAX);
+    let mut last = None;
+    while let Some((id, record, progress)) = reads.try_next().await? {
+        let Ok(Payload::Accepted(mut message)) = Payload::decode(Kind::Accepted, &record[HEADER_BYTES..]) else {
+            panic!("a record that was applied decodes again")
+        };
+        if let Some(progress) = progress {
+            message.progress = progress;
+        }
+        last = Some(shard.log().append(id, &Payload::Accepted(message)));
+        if shard.log().is_congested() {
+            settle(last.take(), orphan).await?;
+        }
+    }
+    settle(last, orphan).await?;
+    release(disk, orphan).await?;
+    Ok(adopted)
+}
+
+/// Moves the dead letters of an orphaned dead letter log into those of `dead_letters`; returns how many.
+pub async fn dead_letters<D: Disk>(
+    disk: &D,
+    orphan: &Orphan,
+    corrupt: &Path,
+    dead_letters: &DeadLetters<D>,
+) -> Result<u64, AdoptError> {
+    let files = Files::new(disk.clone(), orphan.dir.clone(), orphan.shard);
+    let mut theirs = Index::default();
+    recovery::replay(&files, corrupt, &mut |visit| DeadLetters::<D>::fold(&mut theirs, &visit)).await?;
+    let mut kept: Vec<(MessageId, Location)> = theirs.iter().map(|(slot, id)| (id, theirs.location(slot))).collect();
+    kept.retain(|(id, _)| !dead_letters.contains(*id));
+    kept.sort_unstable_by_key(|(id, _)| *id);
+    let adopted = kept.len() as u64;
+    let mut last = None;
+    for (id, at) in kept {
+        let record: Bytes = files.read_record(at).await?;
+        let Ok(payload) = Payload::decode(Kind::DeadLetter, &record[HEADER_BYTES..]) else {
+            panic!("a record that was applied decodes again")
+        };
+        last = Some(dead_letters.log().append(id, &payload));
+        if dead_letters.log().is_congested() {
+            settle(last.take(), orphan).await?;
+        }
+    }
+    settle(last, orphan).await?;
+    release(disk, orphan).await?;
+    Ok(adopted)
+}
+
+async fn read_progress<D: Disk>(files: &Files<D>, at: Option<Location>) -> Result<Option<Progress>, AdoptError> {
+    let Some(at) = at else { return Ok(None) };
+    let record = files.read_record(at).await?;
+    match Payload::decode(Kind::Retry, &record[HEADER_BYTES..]) {
+        Ok(Payload::Retry(progress)) => Ok(Some(progress)),
+        other => panic!("{other:?} was decoded as a retry when it was applied"),
+    }
+}
+
+/// Waits until everything appended so far is durable: the log is written in order, so the last ticket tells.
+async fn settle(last: Option<Ticket>, orphan: &Orphan) -> Result<(), AdoptError> {
+    match last {
+        None => Ok(()),
+        Some(ticket) => match ticket.await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(AdoptError::Unwritten { path: orphan.dir.clone() }),
+        },
+    }
+}
+
+/// Lets go of an orphan in one step; removing its files may take longer and may be interrupted.
+async fn release<D: Disk>(disk: &D, orphan: &Orphan) -> Result<(), DiskError> {
+    let mut adopted = orphan.dir.clone().into_os_string();
+    adopted.push(ADOPTED);
+    let adopted = PathBuf::from(adopted);
+    disk.rename(&orphan.dir, &adopted).await.map_err(while_doing("renaming", &orphan.dir))?;
+    disk.remove(&adopted).await.map_err(while_doing("removing", &adopted))
+}
+
+/// The transaction log directory of a shard in `root`.
+pub fn shard_dir(root: &Path, shard: u32) -> Rc<Path> {
+    root.join(format!("shard-{shard:02}")).into()
+}

@@ -45,6 +45,15 @@ pub const READ_BYTES_MIN: usize = 8 << 10;
 /// Requests that one connection may have submitted and not answered (pipelining depth); then it is not read.
 pub const PIPELINE_MAX: usize = 128;
 
+/// Slowest a body may come, in bytes per second, on top of `BODY_TIMEOUT`.
+pub const BODY_BYTES_PER_SECOND_MIN: u64 = 1024;
+
+/// After a last answer, what the peer still sends is discarded for this long, in milliseconds, and up to this many
+/// bytes.
+pub const LINGER_MS: u64 = 2000;
+/// See [`LINGER_MS`].
+pub const LINGER_BYTES_MAX: usize = 4 << 20;
+
 /// Header fields of one request.
 pub const FIELDS_MAX: usize = 256;
 
@@ -79,6 +88,9 @@ pub const POOL_AGE_MS_MAX: u64 = 600_000;
 
 /// A message that could not be read from the log is tried again after this long, in milliseconds.
 pub const POSTPONE_MS: u64 = 10_000;
+
+/// After `SHUTDOWN_TIMEOUT`, outcomes on their way to the disk get this long, in milliseconds.
+pub const DRAIN_FLUSH_MS: u64 = 2000;
 
 /// Attempts kept in a message's history; more than the largest `RETRYLIMIT`.
 pub const HISTORY_MAX: usize = 1024;

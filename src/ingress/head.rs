@@ -141,6 +141,15 @@ pub fn parse(
     Ok(RequestHead { purpose, framing, expects_continue, persistence, head_only: method == "HEAD" })
 }
 
+/// Whether a refused head is certainly followed by the next one on a connection that stays: HTTP/1.1, not told to
+/// close, and no word of a body.
+pub fn is_kept_and_bodiless(head: &[u8]) -> bool {
+    let head = head.to_ascii_lowercase();
+    let mentions = |name: &[u8]| head.windows(name.len()).any(|window| window == name);
+    let http_11 = head.split(|byte| *byte == b'\r').next().is_some_and(|line| line.ends_with(b"http/1.1"));
+    http_11 && ![&b"\ncontent-length:"[..], b"\ntransfer-encoding:", b"\nconnection:"].into_iter().any(mentions)
+}
+
 /// Adds the length of a body that came in chunks; its origin gets it whole.
 pub fn finish_chunked(outbound: &mut Vec<u8>, body_bytes: usize) {
     outbound.extend_from_slice(format!("Content-Length: {body_bytes}\r\n").as_bytes());

@@ -1,34 +1,344 @@
 //! One core from start to drain: recover, adopt, build the shard, run its loops, stop in order.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use rustls::ClientConfig;
+use socket2::Socket;
+use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
 
-use super::adopt::{self, Orphan, shard_dir};
-use super::start::CoreStart;
+use super::adopt::{self, AdoptError};
 use crate::config::Config;
-use crate::control::{Phase, ShardRequest, ShardStatus};
+use crate::control::{Control, Phase, ShardInbox, ShardRequest};
 use crate::delivery::client::HyperTransport;
 use crate::delivery::worker;
 use crate::disk::{Disk, DiskError, while_doing};
+use crate::ingress::connection::{Ingress, Timeouts};
+use crate::ingress::connections::{Connections, REAP_EVERY};
+use crate::ingress::head::Rules;
+use crate::ingress::listener;
+use crate::limits::{DRAIN_FLUSH_MS, to_usize};
 use crate::message::IdSource;
 use crate::metrics::ShardMetrics;
+use crate::net::Stream;
 use crate::schedule::backoff::Backoff;
 use crate::schedule::scheduler::Limits;
 use crate::shard::dead_letters::DeadLetters;
 use crate::shard::state::State;
 use crate::shard::{Settings, Shard, message_bytes_max};
-use crate::time::{Millis, monotonic_now};
+use crate::time::{Millis, monotonic_now, unix_now};
 use crate::wal::files::Files;
 use crate::wal::index::Index;
 use crate::wal::log::Log;
 use crate::wal::recovery::{self, Recovered, RecoveryError, Visit};
-use crate::wal::segment::Sealed as SegmentEnd;
 use crate::wal::spare::Space;
 
-/// How often a core looks after its pool, its clock and its status.
+/// How often a core looks after its pool and its status.
 const TICK: Duration = Duration::from_secs(1);
+
+/// What a core is given.
+pub struct CoreStart {
+    /// Its number, from 0.
+    pub shard: u32,
+    /// How many cores there are.
+    pub shards: u32,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Bound, not listening.
+    pub socket: Socket,
+    /// The port of the data listener.
+    pub own_port: u16,
+    /// Roots of trust for https.
+    pub tls: Arc<ClientConfig>,
+    /// A handle to all cores.
+    pub control: Control,
+    /// This core's end of it.
+    pub inbox: ShardInbox,
+    /// Turns true when the daemon stops.
+    pub stop: watch::Receiver<bool>,
+    /// Where this core tells that it takes messages.
+    pub ready: mpsc::Sender<u32>,
+    /// From the operating system; differs between cores and restarts.
+    pub seed: u64,
+}
+
+/// Why a core ended before it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    /// Its log cannot be recovered.
+    #[error("recovering the log")]
+    Recovery(#[from] RecoveryError),
+    /// The log of an orphaned shard cannot be taken over.
+    #[error("taking over the log of a core that is no more")]
+    Adopt(#[from] AdoptError),
+    /// A directory cannot be made.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// It cannot listen.
+    #[error("listening on port {port}")]
+    Listen {
+        /// The port.
+        port: u16,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// Its log cannot be written any more.
+    #[error("the log cannot be written")]
+    LogFailed(#[source] DiskError),
+}
+
+struct Recovery<D: Disk> {
+    log: Rc<Log<D>>,
+    found: Recovered,
+}
+
+/// Runs a core until the daemon stops. Everything it spawned ends with its runtime.
+pub async fn run<D: Disk, S: Stream>(disk: D, start: CoreStart) -> Result<(), CoreError> {
+    let began = monotonic_now();
+    let config = Arc::clone(&start.config);
+    let mut state = State::new(limits(&start));
+    let mut ids = IdSource::new(start.seed);
+    let messages = recover(&disk, &start, &config.transaction_log, &mut |visit| match visit {
+        Visit::Segment(segment) => state.add_segment(segment),
+        Visit::Record { id, payload, at } => {
+            ids.advance_past(id);
+            state.apply(id, &payload, at);
+        }
+    })
+    .await?;
+    let mut graves = Index::default();
+    let dead = recover(&disk, &start, &config.dead_letter, &mut |visit| DeadLetters::<D>::fold(&mut graves, &visit)).await?;
+    let metrics = ShardMetrics::default();
+    let recovered = state.index().len() as u64;
+    metrics.recovered(began.elapsed(), recovered, messages.found.damaged + dead.found.damaged);
+    if !config.event_sourcing {
+        while let Some(ended) = state.reclaim(messages.found.next_segment) {
+            messages.log.spare().reclaim(ended);
+        }
+    }
+    let dead_letters = DeadLetters::new(Rc::clone(&dead.log), graves);
+    let log = Rc::clone(&messages.log);
+    let shard = Rc::new(Shard::new(settings(&start), state, log, dead_letters, ids, metrics, start.seed));
+    let (failed, mut failures) = mpsc::channel(2);
+    spawn_log_loops(&shard, &messages.found, &dead.found, &failed);
+    shard.log().begun().await;
+    let adopted = adopt_orphans(&disk, &start, &shard).await?;
+    shard.settle();
+    tracing::info!(
+        shard = start.shard, messages = recovered, adopted, bytes = messages.found.bytes,
+        took_ms = began.elapsed().as_millis(), "recovered"
+    );
+    serve::<D, S>(start, shard, &mut failures).await
+}
+
+/// Recovers one of a core's two logs.
+async fn recover<D: Disk>(
+    disk: &D,
+    start: &CoreStart,
+    root: &std::path::Path,
+    fold: &mut dyn FnMut(Visit<'_>),
+) -> Result<Recovery<D>, CoreError> {
+    let dir = adopt::shard_dir(root, start.shard);
+    disk.create_dir(&dir).await.map_err(while_doing("creating", &dir))?;
+    let files = Rc::new(Files::new(disk.clone(), dir.to_path_buf(), start.shard));
+    let found = recovery::replay(&files, &corrupt_dir(&start.config), fold).await?;
+    let space = Space {
+        segment_bytes: start.config.segment_bytes,
+        log_bytes_max: start.config.max_log_bytes / u64::from(start.shards),
+        disk_reserve: start.config.disk_reserve,
+    };
+    Ok(Recovery { log: Rc::new(Log::new(files, space, found.next_segment, found.segments)), found })
+}
+
+fn corrupt_dir(config: &Config) -> PathBuf {
+    config.transaction_log.join("corrupt")
+}
+
+fn spawn_log_loops<D: Disk>(
+    shard: &Rc<Shard<D>>,
+    messages: &Recovered,
+    dead: &Recovered,
+    failed: &mpsc::Sender<DiskError>,
+) {
+    let (messages, dead) = (messages.end, dead.end);
+    for log in [shard.log(), shard.dead_letters().log()] {
+        let log = Rc::clone(log);
+        spawn_local(async move { log.spare().run().await });
+    }
+    let (committing, failing) = (Rc::clone(shard), failed.clone());
+    spawn_local(async move {
+        let error = committing.commit_loop(messages).await;
+        // Only the end of this core closes the channel.
+        let _ = failing.send(error).await;
+    });
+    let (burying, failing) = (Rc::clone(shard), failed.clone());
+    spawn_local(async move {
+        let error = burying.dead_letter_loop(dead).await;
+        let _ = failing.send(error).await;
+    });
+}
+
+/// Takes over every orphan that falls to this core.
+async fn adopt_orphans<D: Disk>(disk: &D, start: &CoreStart, shard: &Shard<D>) -> Result<u64, CoreError> {
+    let corrupt = corrupt_dir(&start.config);
+    let mine = |orphan: &adopt::Orphan| orphan.shard % start.shards == start.shard;
+    let mut adopted = 0;
+    for orphan in adopt::orphans(disk, &start.config.transaction_log, start.shards).await?.iter().filter(|o| mine(o)) {
+        adopted += adopt::messages(disk, orphan, &corrupt, shard, State::new(limits(start))).await?;
+    }
+    for orphan in adopt::orphans(disk, &start.config.dead_letter, start.shards).await?.iter().filter(|o| mine(o)) {
+        adopt::dead_letters(disk, orphan, &corrupt, shard.dead_letters()).await?;
+    }
+    Ok(adopted)
+}
+
+async fn serve<D: Disk, S: Stream>(
+    start: CoreStart,
+    shard: Rc<Shard<D>>,
+    failures: &mut mpsc::Receiver<DiskError>,
+) -> Result<(), CoreError> {
+    let config = Arc::clone(&start.config);
+    let watched = Rc::clone(&shard);
+    let on_connection = Rc::new(move |side, opened: bool| {
+        let metrics = watched.metrics();
+        if opened { metrics.connection_opened(side) } else { metrics.connection_closed(side) }
+    });
+    let transport = Rc::new(HyperTransport::new(config.connect_timeout, Arc::clone(&start.tls), on_connection));
+    let ingress = Rc::new(Ingress {
+        shard: Rc::clone(&shard),
+        rules: Rules {
+            head_bytes_max: to_usize(config.max_head),
+            body_bytes_max: config.max_body,
+            timeout_max: config.max_timeout,
+            origin_scheme: config.origin_scheme,
+            own_port: start.own_port,
+        },
+        timeouts: Timeouts { head: config.head_timeout, body: config.body_timeout, idle: config.idle_timeout },
+        control: start.control,
+        connections: Rc::<Connections<S>>::default(),
+        connections_max: config.max_connections.div_ceil(start.shards) as usize,
+    });
+    let port = start.own_port;
+    let listener = listener::listen(start.socket).map_err(|source| CoreError::Listen { port, source })?;
+    spawn_local(worker::run(Rc::clone(&shard), Rc::clone(&transport)));
+    let connections = Rc::clone(&ingress.connections);
+    spawn_local(async move {
+        loop {
+            connections.reap(monotonic_now(), unix_now());
+            tokio::time::sleep(REAP_EVERY).await;
+        }
+    });
+    let inbox = start.inbox;
+    let (answering, mut requests) = (Rc::clone(&shard), inbox.requests);
+    spawn_local(async move {
+        while let Some(ShardRequest::Snapshot(reply)) = requests.recv().await {
+            // A scrape that has given up is no loss.
+            let _ = reply.send(answering.metrics().snapshot(answering.gauges()));
+        }
+    });
+    let (watching, status) = (Rc::clone(&shard), Arc::clone(&inbox.status));
+    status.set(phase(&watching));
+    spawn_local(async move {
+        loop {
+            tokio::time::sleep(TICK).await;
+            status.set(phase(&watching));
+            transport.sweep();
+        }
+    });
+    let accepting = spawn_local(listener::accept(listener, Rc::clone(&ingress)));
+    // The other end waits for every core, or is gone because another one failed.
+    let _ = start.ready.send(start.shard).await;
+    let mut stop = start.stop;
+    tokio::select! {
+        biased;
+        Some(error) = failures.recv() => return Err(CoreError::LogFailed(error)),
+        // An error means that the main thread is gone, and that is a stop too.
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+    inbox.status.set(Phase::Draining);
+    accepting.abort();
+    drain(&shard, &ingress.connections, config.shutdown_timeout, failures).await
+}
+
+/// Stops in order: no new messages, accepted ones answered, attempts in flight concluded as far as time allows, their
+/// outcomes durable. What is left is in the log and is delivered after the next start.
+async fn drain<D: Disk, S: Stream>(
+    shard: &Shard<D>,
+    connections: &Connections<S>,
+    timeout: Millis,
+    failures: &mut mpsc::Receiver<DiskError>,
+) -> Result<(), CoreError> {
+    shard.start_draining();
+    connections.close_idle();
+    let deadline = monotonic_now() + timeout.duration();
+    let concluded = async {
+        connections.all_closed().await;
+        until_settled(shard, deadline).await;
+    };
+    tokio::select! {
+        biased;
+        Some(error) = failures.recv() => return Err(CoreError::LogFailed(error)),
+        _ = tokio::time::timeout_at(deadline.into(), concluded) => {}
+    }
+    // Attempts that did not end are cut off; outcomes already on their way still reach the disk.
+    let flushed = monotonic_now() + Duration::from_millis(DRAIN_FLUSH_MS);
+    while !shard.is_flushed() && monotonic_now() < flushed {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let (ready, in_flight, delayed) = shard.remaining();
+    tracing::info!(ready, in_flight, delayed, "stopped; what remains is in the log");
+    Ok(())
+}
+
+async fn until_settled<D: Disk>(shard: &Shard<D>, deadline: Instant) {
+    while !shard.is_settled() && monotonic_now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn phase<D: Disk>(shard: &Shard<D>) -> Phase {
+    if shard.draining() {
+        Phase::Draining
+    } else if shard.log().is_failing() {
+        Phase::LogFailed
+    } else if !shard.log().has_room(0) {
+        Phase::LogFull
+    } else {
+        Phase::Ready
+    }
+}
+
+/// A core's slice of the workers and of each origin's deliveries: dealt out, at least one each.
+fn limits(start: &CoreStart) -> Limits {
+    let share = |total: u32| (total / start.shards + u32::from(start.shard < total % start.shards)).max(1);
+    let backoff = backoff(&start.config);
+    Limits {
+        slots: share(start.config.worker) * start.config.worker_in_flight,
+        lane_in_flight: share(start.config.origin_in_flight),
+        wait_max: backoff.longest(),
+    }
+}
+
+fn backoff(config: &Config) -> Backoff {
+    Backoff {
+        base: config.backoff_base,
+        factor: config.backoff_factor,
+        max: config.backoff_max,
+        jitter: config.backoff_jitter,
+        retries_max: config.retry_limit,
+    }
+}
+
+fn settings(start: &CoreStart) -> Settings {
+    let config = &start.config;
+    Settings {
+        default_timeout: config.default_timeout,
+        backoff: backoff(config),
+        keep_all: config.event_sourcing,
+        memory_max: to_usize(config.max_memory) / start.shards as usize,
+        message_bytes_max: message_bytes_max(config.segment_bytes),
+    }
+}

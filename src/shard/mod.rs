@@ -158,6 +158,13 @@ impl<D: Disk> Shard<D> {
         if !self.log.has_room(message_bytes) {
             return Err(Refused::LogFull);
         }
+        let mut permit = Permit { bytes: 0, memory: Rc::clone(&self.memory) };
+        self.grow(&mut permit, message_bytes)?;
+        Ok(permit)
+    }
+
+    /// Adds to a permit for a message whose length was not known.
+    pub fn grow(&self, permit: &mut Permit, message_bytes: usize) -> Result<(), Refused> {
         // Once in the connection's buffer, once in the batch.
         let bytes = message_bytes * 2;
         let held = self.memory.get() + bytes;
@@ -165,7 +172,8 @@ impl<D: Disk> Shard<D> {
             return Err(Refused::Memory);
         }
         self.memory.set(held);
-        Ok(Permit { bytes, memory: Rc::clone(&self.memory) })
+        permit.bytes += bytes;
+        Ok(())
     }
 
     /// Appends a message to the batch that is filling. It is accepted when the ticket resolves.
@@ -192,7 +200,7 @@ impl<D: Disk> Shard<D> {
             self.apply_durable(sealed);
             self.metrics.commit(took, sealed.messages());
         };
-        match self.log.commit_loop(end, &mut durable).await {
+        match self.log.commit_loop(end, true, &mut durable).await {
             Err(error) => error,
             Ok(never) => match never {},
         }
@@ -201,7 +209,7 @@ impl<D: Disk> Shard<D> {
     /// Runs the dead letter log.
     pub async fn dead_letter_loop(&self, end: Option<SegmentEnd>) -> DiskError {
         let mut durable = |sealed: &Sealed, _: Duration| self.dead_letters.apply(sealed);
-        match self.dead_letters.log().commit_loop(end, &mut durable).await {
+        match self.dead_letters.log().commit_loop(end, false, &mut durable).await {
             Err(error) => error,
             Ok(never) => match never {},
         }
@@ -247,7 +255,18 @@ impl<D: Disk> Shard<D> {
 
     /// Whether no attempt runs and every outcome is durable.
     pub fn is_settled(&self) -> bool {
-        self.state.borrow().counts().in_flight == 0 && self.log.is_settled() && self.dead_letters.log().is_settled()
+        self.state.borrow().counts().in_flight == 0 && self.is_flushed()
+    }
+
+    /// Whether every outcome so far is durable.
+    pub fn is_flushed(&self) -> bool {
+        self.log.is_settled() && self.dead_letters.log().is_settled()
+    }
+
+    /// Messages ready, in flight and delayed.
+    pub fn remaining(&self) -> (usize, usize, usize) {
+        let counts = self.state.borrow().counts();
+        (counts.ready, counts.in_flight, counts.delayed)
     }
 
     /// What a scrape asks of the shard beyond its counters.

@@ -33,6 +33,7 @@ pub struct Log<D: Disk> {
     queued_bytes: Cell<usize>,
     room: Cell<usize>,
     failing: Cell<bool>,
+    begun: Notify,
 }
 
 #[derive(Default)]
@@ -53,6 +54,7 @@ impl<D: Disk> Log<D> {
             queued_bytes: Cell::new(0),
             room: Cell::new(0),
             failing: Cell::new(false),
+            begun: Notify::new(),
         }
     }
 
@@ -64,6 +66,11 @@ impl<D: Disk> Log<D> {
     /// The files, for reading back.
     pub const fn files(&self) -> &Rc<Files<D>> {
         &self.files
+    }
+
+    /// Resolves when a log that begins at once can be written without waiting for a segment.
+    pub async fn begun(&self) {
+        self.begun.notified().await;
     }
 
     /// Whether a write failed and no later one has succeeded.
@@ -89,7 +96,7 @@ impl<D: Disk> Log<D> {
             queue.push_back(Pending::default());
         }
         let pending = queue.back_mut().expect("one was pushed if there was none");
-        let before = pending.batch.bytes();
+        let before = if full { 0 } else { pending.batch.bytes() };
         pending.batch.push(id, payload);
         self.queued_bytes.update(|bytes| bytes + pending.batch.bytes() - before);
         self.appended.notify_one();
@@ -110,13 +117,19 @@ impl<D: Disk> Log<D> {
     ///
     /// While one batch is being written the next one fills, so that nobody waits longer than the write in flight plus
     /// their own; an idle log writes at once. `durable` is called for each batch, in the order of the log,
-    /// with the time its write took.
+    /// with the time its write took. `begin_at_once`: a segment is begun before the first record needs it.
     pub async fn commit_loop(
         &self,
         end: Option<SegmentEnd>,
+        begin_at_once: bool,
         durable: &mut dyn FnMut(&Sealed, Duration),
     ) -> Result<std::convert::Infallible, DiskError> {
         let mut writer = Writer::new(Rc::clone(&self.files), self.space.segment_bytes, end);
+        if begin_at_once {
+            self.roll(&mut writer, false).await?;
+            self.room.set(writer.room());
+            self.begun.notify_one();
+        }
         loop {
             let appended = self.appended.notified();
             let next = self.queue.borrow_mut().pop_front();

@@ -68,6 +68,15 @@ impl Ticket {
         Self { gate, id, is_message }
     }
 
+    /// Whether it resolves at once.
+    pub fn is_settled(&self) -> bool {
+        match self.gate.fate.get() {
+            None => false,
+            Some(Fate::Durable | Fate::OutcomesDurable) => true,
+            Some(Fate::MessagesRefused) => self.is_message,
+        }
+    }
+
     /// The message's id.
     pub const fn id(&self) -> MessageId {
         self.id

@@ -1,0 +1,260 @@
+//! The process: one pinned thread per core, the admin listener and the signals on the main thread.
+
+/// Taking over the logs of cores that are no more.
+pub mod adopt;
+/// Which I/O to run on.
+pub mod backend;
+/// One core.
+pub mod core;
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use rustix::process::Resource;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use self::backend::Backend;
+use self::core::{CoreError, CoreStart};
+use crate::admin;
+use crate::config::{Config, Listen};
+use crate::control::Control;
+use crate::delivery::tls::{self, TlsError};
+use crate::disk::portable::PortableDisk;
+use crate::disk::uring::UringDisk;
+use crate::ingress::listener::{self, BindError};
+use crate::limits::{CACHE_BYTES_MAX, READ_BYTES_MIN};
+use crate::wal::lock::{self, LockError};
+
+/// Why the daemon did not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// `IO_BACKEND=uring`, and the kernel does not let us.
+    #[error("IO_BACKEND=uring: {}", backend::REMEDY)]
+    Backend(#[source] std::io::Error),
+    /// The log is another's, or cannot be made.
+    #[error("TRANSACTION_LOG")]
+    Lock(#[from] LockError),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// `TLS_CA` cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The operating system refused something every process needs.
+    #[error("starting")]
+    System(#[from] std::io::Error),
+    /// A core ended.
+    #[error("core {shard}")]
+    Core {
+        /// Which.
+        shard: u32,
+        /// Why.
+        source: CoreError,
+    },
+    /// A core's thread died. Its messages are in the log.
+    #[error("the thread of core {shard} died")]
+    Died {
+        /// Which.
+        shard: u32,
+    },
+}
+
+impl ServerError {
+    /// 3 if the log cannot be written any more, 2 if something cannot be used as it is.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Core { source: CoreError::LogFailed(_), .. } | Self::Died { .. } => 3,
+            Self::Backend(_) | Self::Lock(_) | Self::Bind(_) | Self::Tls(_) | Self::System(_) | Self::Core { .. } => 2,
+        }
+    }
+}
+
+/// An error and all its causes, in one line.
+pub fn chain(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
+}
+
+/// Runs the daemon until it is told to stop (SIGTERM, SIGINT) or cannot go on.
+pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
+    let descriptors = raise_descriptor_limit();
+    let _lock = lock::lock(&config.transaction_log)?;
+    let backend = backend::choose(config.io_backend).map_err(ServerError::Backend)?;
+    let tls = tls::client_config(config.tls_ca.as_deref())?;
+    let (sockets, data) = listener::bind(config.listen, config.cores.len())?;
+    let admin = bind_admin(config.admin_listen)?;
+    let (control, inboxes) = Control::new(config.cores.len(), config.transaction_log.clone(), backend.as_str());
+    let (stop, _) = watch::channel(false);
+    let (ready, readies) = mpsc::channel(config.cores.len());
+    let shards = u32::try_from(config.cores.len()).expect("CORES_MAX is small");
+    let mut threads = Vec::new();
+    for ((shard, socket), inbox) in (0..shards).zip(sockets).zip(inboxes) {
+        let start = CoreStart {
+            shard,
+            shards,
+            config: Arc::clone(&config),
+            socket,
+            own_port: data.port(),
+            tls: Arc::clone(&tls),
+            control: control.clone(),
+            inbox,
+            stop: stop.subscribe(),
+            ready: ready.clone(),
+            seed: seed()?,
+        };
+        threads.push(spawn_core(backend, start)?);
+    }
+    drop(ready);
+    let memory_bytes = memory_sum(&config);
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"), backend = backend.as_str(), shards, descriptors, memory_bytes,
+        log = %config.transaction_log.display(), "starting"
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = tokio::task::LocalSet::new();
+    let attending = attend(Attended { admin, data, control, stop, readies, threads, backend });
+    local.block_on(&runtime, attending)
+}
+
+struct Attended {
+    admin: std::net::TcpListener,
+    data: SocketAddr,
+    control: Control,
+    stop: watch::Sender<bool>,
+    readies: mpsc::Receiver<u32>,
+    threads: Vec<CoreThread>,
+    backend: Backend,
+}
+
+struct CoreThread {
+    shard: u32,
+    handle: JoinHandle<Result<(), ServerError>>,
+    /// Resolves when the thread is over.
+    over: tokio::sync::oneshot::Receiver<()>,
+}
+
+/// What the main thread does while the cores work.
+async fn attend(mut attended: Attended) -> Result<(), ServerError> {
+    let admin_address = attended.admin.local_addr()?;
+    let admin = tokio::net::TcpListener::from_std(attended.admin)?;
+    tokio::task::spawn_local(admin::serve(admin, attended.control));
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let shards = attended.threads.len();
+    let mut waiting = shards;
+    let mut cores = futures_util::stream::FuturesUnordered::new();
+    for thread in attended.threads {
+        cores.push(async move {
+            // Dropped without a word when the thread panics.
+            let _ = thread.over.await;
+            (thread.shard, thread.handle.join())
+        });
+    }
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            biased;
+            ended = futures_util::StreamExt::next(&mut cores) => match ended {
+                None => return Ok(()),
+                Some((_, Ok(Ok(())))) => {}
+                Some((_, Ok(Err(error)))) => return Err(error),
+                Some((shard, Err(_))) => return Err(ServerError::Died { shard }),
+            },
+            _ = terminate.recv() => stopping = stop(&attended.stop, stopping),
+            _ = interrupt.recv() => stopping = stop(&attended.stop, stopping),
+            Some(_) = attended.readies.recv(), if waiting > 0 => {
+                waiting -= 1;
+                if waiting == 0 {
+                    tracing::info!(
+                        listen = %attended.data, admin = %admin_address, backend = attended.backend.as_str(), shards,
+                        "listening"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The first signal drains; a second one ends the process at once: everything accepted is in the log.
+fn stop(sender: &watch::Sender<bool>, stopping: bool) -> bool {
+    if stopping {
+        tracing::warn!("second signal: stopping at once");
+        std::process::exit(130);
+    }
+    tracing::info!("stopping: answering what was accepted, waiting for attempts in flight");
+    sender.send_replace(true);
+    true
+}
+
+fn spawn_core(backend: Backend, start: CoreStart) -> Result<CoreThread, ServerError> {
+    let (ended, over) = tokio::sync::oneshot::channel();
+    let shard = start.shard;
+    let cpu = start.config.cores[shard as usize];
+    let body = move || {
+        let _ended = ended;
+        pin(cpu);
+        let failed = |source| ServerError::Core { shard, source };
+        let result = match backend {
+            Backend::Uring { .. } => {
+                backend::run(backend, core::run::<UringDisk, tokio_uring::net::TcpStream>(UringDisk, start))
+            }
+            Backend::Portable => {
+                backend::run(backend, core::run::<PortableDisk, tokio::net::TcpStream>(PortableDisk, start))
+            }
+        };
+        result?.map_err(failed)
+    };
+    let handle = std::thread::Builder::new().name(format!("core-{shard}")).spawn(body)?;
+    Ok(CoreThread { shard, handle, over })
+}
+
+fn pin(cpu: usize) {
+    let mut mask = rustix::thread::CpuSet::new();
+    mask.set(cpu);
+    if let Err(error) = rustix::thread::sched_setaffinity(None, &mask) {
+        tracing::warn!(cpu, %error, "a core's thread could not be pinned");
+    }
+}
+
+fn bind_admin(listen: Listen) -> Result<std::net::TcpListener, ServerError> {
+    let every = std::net::IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED);
+    let name = "ADMIN_LISTEN";
+    let address = SocketAddr::new(listen.host.unwrap_or(every), listen.port);
+    let bound = std::net::TcpListener::bind(address).and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    });
+    bound.map_err(|source| {
+        ServerError::Bind(match source.kind() {
+            std::io::ErrorKind::AddrInUse => BindError::InUse { name, listen },
+            _ => BindError::Io { name, listen, source },
+        })
+    })
+}
+
+/// Raises the bound on descriptors to what the system allows; returns what was got.
+fn raise_descriptor_limit() -> u64 {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum {
+        let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if rustix::process::setrlimit(Resource::Nofile, raised).is_ok() {
+            limit.current = limit.maximum;
+        }
+    }
+    limit.current.unwrap_or(u64::MAX)
+}
+
+/// Memory that the configuration allows, index entries of pending messages aside.
+fn memory_sum(config: &Config) -> u64 {
+    let cores = config.cores.len() as u64;
+    let connections = u64::from(config.max_connections) * (READ_BYTES_MIN as u64 + config.max_head);
+    config.max_memory + cores * (CACHE_BYTES_MAX as u64 + config.segment_bytes) + connections
+}
+
+fn seed() -> Result<u64, ServerError> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| ServerError::System(error.into()))?;
+    Ok(u64::from_le_bytes(bytes))
+}

@@ -1,0 +1,126 @@
+//! What came of the messages: latencies, statuses, and which were acknowledged.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// Longest latency told apart, in nanoseconds: 10 minutes.
+const LATENCY_NS_MAX: u64 = 600_000_000_000;
+/// Ids remembered; acknowledgements past these are counted but cannot be verified.
+const IDS_MAX: u64 = 1 << 30;
+
+/// Everything counted by one thread, or by all.
+pub struct Tally {
+    /// Requests written.
+    pub sent: u64,
+    /// Connections that broke with answers missing.
+    pub broken: u64,
+    /// Connections that could not be made.
+    pub connect_errors: u64,
+    /// Answers by status.
+    pub statuses: BTreeMap<u16, u64>,
+    /// 2xx answers, in nanoseconds.
+    pub latency_ns: Histogram<u64>,
+    acknowledged: Vec<u64>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        let latency_ns = Histogram::new_with_max(LATENCY_NS_MAX, 3).expect("bounds and digits are valid");
+        Self { sent: 0, broken: 0, connect_errors: 0, statuses: BTreeMap::new(), latency_ns, acknowledged: Vec::new() }
+    }
+}
+
+impl Tally {
+    /// Counts an answer.
+    pub fn answer(&mut self, id: u64, status: u16, latency: Duration) {
+        *self.statuses.entry(status).or_default() += 1;
+        if !(200..300).contains(&status) {
+            return;
+        }
+        self.latency_ns.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+        if id < IDS_MAX {
+            let word = usize::try_from(id / 64).expect("bounded by IDS_MAX");
+            if self.acknowledged.len() <= word {
+                self.acknowledged.resize((word + 1).next_power_of_two(), 0);
+            }
+            self.acknowledged[word] |= 1 << (id % 64);
+        }
+    }
+
+    /// 2xx answers.
+    pub fn acknowledged(&self) -> u64 {
+        self.statuses.range(200..300).map(|(_, count)| count).sum()
+    }
+
+    /// Requests without an answer.
+    pub fn unanswered(&self) -> u64 {
+        self.sent - self.statuses.values().sum::<u64>()
+    }
+
+    /// Acknowledged ids that are not in `seen`, the sink's bits.
+    pub fn missing(&self, seen: &[u8]) -> u64 {
+        let (words, _) = seen.as_chunks();
+        let word = |at: usize| words.get(at).map_or(0, |word| u64::from_le_bytes(*word));
+        self.acknowledged.iter().enumerate().map(|(at, bits)| u64::from((bits & !word(at)).count_ones())).sum()
+    }
+
+    /// Adds what another thread counted.
+    pub fn merge(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.broken += other.broken;
+        self.connect_errors += other.connect_errors;
+        for (status, count) in &other.statuses {
+            *self.statuses.entry(*status).or_default() += count;
+        }
+        self.latency_ns.add(&other.latency_ns).expect("both have the same bounds");
+        if self.acknowledged.len() < other.acknowledged.len() {
+            self.acknowledged.resize(other.acknowledged.len(), 0);
+        }
+        for (mine, theirs) in self.acknowledged.iter_mut().zip(&other.acknowledged) {
+            *mine |= theirs;
+        }
+    }
+
+    /// As JSON; latencies in milliseconds.
+    pub fn summary(&self, elapsed: Duration) -> serde_json::Value {
+        #[allow(clippy::cast_precision_loss, reason = "for reading, not for counting")]
+        let ms = |ns: u64| (ns as f64 / 1e3).round() / 1e3;
+        #[allow(clippy::cast_precision_loss, reason = "for reading, not for counting")]
+        let per_second = (self.acknowledged() as f64 / elapsed.as_secs_f64()).round();
+        let at = |quantile| ms(self.latency_ns.value_at_quantile(quantile));
+        serde_json::json!({
+            "seconds": elapsed.as_secs_f64(),
+            "sent": self.sent,
+            "acknowledged": self.acknowledged(),
+            "acknowledged_per_second": per_second,
+            "unanswered": self.unanswered(),
+            "broken_connections": self.broken,
+            "connect_errors": self.connect_errors,
+            "statuses": self.statuses,
+            "latency_ms": {
+                "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "p99.9": at(0.999), "max": ms(self.latency_ns.max()),
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_acknowledged_id_the_sink_has_not_seen_is_missing_whoever_else_came() {
+        let (mut mine, mut other) = (Tally::default(), Tally::default());
+        for id in [0, 64, 130] {
+            mine.answer(id, 202, Duration::from_micros(5));
+        }
+        other.answer(1, 503, Duration::from_micros(5));
+        other.answer(3, 202, Duration::from_micros(5));
+        mine.merge(&other);
+        let seen: Vec<u8> = [0b1011_u64, 1, 0].iter().flat_map(|word| word.to_le_bytes()).collect();
+        assert_eq!((mine.acknowledged(), mine.missing(&seen)), (4, 1));
+        assert_eq!(mine.missing(&[]), 4);
+    }
+}

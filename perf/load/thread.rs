@@ -1,0 +1,176 @@
+//! One thread of the generator: its connections, and the pacer that wakes them when messages are due.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+use dispatcher::time::monotonic_now;
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+use tokio::io::AsyncWriteExt;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use super::answer::Answer;
+use super::message::Template;
+use super::pace::Pace;
+use super::tally::Tally;
+
+/// How long answers are waited for after the last message was sent.
+const ANSWERS_WAIT: Duration = Duration::from_secs(30);
+/// A connection that cannot be made is tried again after this long, so often.
+const CONNECT_PAUSE: Duration = Duration::from_millis(100);
+const CONNECT_TRIES: u32 = 50;
+/// First size of a connection's read buffer, in bytes.
+const READ_BYTES: usize = 16 << 10;
+
+/// What the tasks of a thread share.
+pub struct Thread {
+    /// Where to connect.
+    pub target: String,
+    /// Requests in flight on one connection.
+    pub pipeline: usize,
+    /// What is sent.
+    pub template: Template,
+    /// When.
+    pub pace: RefCell<Pace>,
+    /// What came of it.
+    pub tally: RefCell<Tally>,
+    due: Notify,
+}
+
+impl Thread {
+    /// Nothing is sent before [`Thread::run`].
+    pub fn new(target: String, pipeline: usize, template: Template, pace: Pace) -> Self {
+        let (pace, tally) = (RefCell::new(pace), RefCell::default());
+        Self { target, pipeline, template, pace, tally, due: Notify::new() }
+    }
+
+    /// Runs to the end of the plan and returns what came of it.
+    pub fn run(self, connections: usize, limit: Duration) -> io::Result<Tally> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = Rc::new(self);
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let mut tasks = tokio::task::JoinSet::new();
+            for _ in 0..connections {
+                tasks.spawn_local(connection(Rc::clone(&thread)));
+            }
+            let all = async {
+                pacer(&thread).await?;
+                while tasks.join_next().await.is_some() {}
+                Ok::<_, io::Error>(())
+            };
+            // Answers that are still missing then are reported as such.
+            tokio::time::timeout(limit + ANSWERS_WAIT, all).await.unwrap_or(Ok(()))
+        })?;
+        Ok(thread.tally.take())
+    }
+}
+
+/// Wakes a connection for each message when it is due. A timerfd, because tokio's timers are whole milliseconds.
+async fn pacer(thread: &Thread) -> io::Result<()> {
+    let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+    let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?;
+    #[allow(deprecated, reason = "its successor is unsafe; an owned descriptor meets what that asks for")]
+    let timer = AsyncFd::new(timer)?;
+    loop {
+        let now = monotonic_now();
+        let (due, next) = thread.pace.borrow_mut().fall_due(now);
+        for _ in 0..due {
+            thread.due.notify_one();
+        }
+        let Some(next) = next else { break };
+        let wait = next.saturating_duration_since(now).max(Duration::from_nanos(1));
+        let wait = Timespec { tv_sec: wait.as_secs().cast_signed(), tv_nsec: wait.subsec_nanos().into() };
+        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: wait };
+        rustix::time::timerfd_settime(timer.get_ref(), TimerfdTimerFlags::empty(), &once)?;
+        let mut ready = timer.readable().await?;
+        let _ = rustix::io::read(timer.get_ref(), &mut [0; 8]);
+        ready.clear_ready();
+    }
+    thread.due.notify_waiters();
+    Ok(())
+}
+
+/// Keeps one connection busy until the plan is at its end, connecting again when it breaks.
+async fn connection(thread: Rc<Thread>) {
+    let mut tries = 0;
+    while tries < CONNECT_TRIES && !thread.pace.borrow().is_finished(monotonic_now()) {
+        match TcpStream::connect(&thread.target).await {
+            Ok(stream) => {
+                tries = 0;
+                let _ = stream.set_nodelay(true);
+                if exchange(stream, &thread).await.is_err() {
+                    thread.tally.borrow_mut().broken += 1;
+                }
+            }
+            Err(_) => {
+                tries += 1;
+                thread.tally.borrow_mut().connect_errors += 1;
+                tokio::time::sleep(CONNECT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Sends and reads answers until the plan is at its end (`Ok`) or the connection is.
+async fn exchange(mut stream: TcpStream, thread: &Thread) -> io::Result<()> {
+    let mut asked: VecDeque<(u64, Instant)> = VecDeque::with_capacity(thread.pipeline);
+    let mut output = Vec::new();
+    let mut input = BytesMut::with_capacity(READ_BYTES);
+    loop {
+        let mut now = monotonic_now();
+        while asked.len() < thread.pipeline
+            && let Some((id, since)) = thread.pace.borrow_mut().take(now)
+        {
+            thread.template.append(id, &mut output);
+            asked.push_back((id, since));
+            thread.tally.borrow_mut().sent += 1;
+            now = monotonic_now();
+        }
+        if !output.is_empty() {
+            stream.write_all(&output).await?;
+            output.clear();
+        }
+        if asked.is_empty() && thread.pace.borrow().is_finished(now) {
+            return Ok(());
+        }
+        let room = asked.len() < thread.pipeline && !thread.pace.borrow().is_finished(now);
+        tokio::select! {
+            biased;
+            readable = stream.readable() => readable?,
+            () = thread.due.notified(), if room => continue,
+        }
+        match stream.try_read_buf(&mut input) {
+            Ok(0) => return if asked.is_empty() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) },
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) => return Err(error),
+        }
+        if settle(&mut input, &mut asked, thread)? {
+            return Ok(());
+        }
+        input.reserve(READ_BYTES / 4);
+    }
+}
+
+/// Counts the complete answers in `input`; whether the server closes after the last of them.
+fn settle(input: &mut BytesMut, asked: &mut VecDeque<(u64, Instant)>, thread: &Thread) -> io::Result<bool> {
+    let now = monotonic_now();
+    let mut tally = thread.tally.borrow_mut();
+    while let Some(answer) = Answer::read(input).map_err(|_| io::ErrorKind::InvalidData)? {
+        input.advance(answer.bytes);
+        if answer.status < 200 {
+            continue;
+        }
+        let (id, since) = asked.pop_front().ok_or(io::ErrorKind::InvalidData)?;
+        tally.answer(id, answer.status, now.saturating_duration_since(since));
+        if answer.close {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

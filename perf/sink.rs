@@ -1,0 +1,170 @@
+//! A counting receiver: answers requests as cheaply as it can and says which messages came, how often, and intact.
+//!
+//! It shares the machine with the daemon under test, so it does no more than it must: one thread, one read and one
+//! write per batch of requests, no chunked bodies (the dispatcher always forwards a `Content-Length`).
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use clap::Parser;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+
+#[path = "sink/request.rs"]
+mod request;
+#[path = "sink/tally.rs"]
+mod tally;
+
+use request::{Parsed, Request};
+use tally::Tally;
+
+/// Receives messages and counts them. `GET /-/summary`, `/-/seen` and `/-/reset` are its own.
+#[derive(Parser, Clone, Debug)]
+struct Options {
+    /// Where to listen; port 0 takes a free one and prints it.
+    #[arg(long, default_value = "127.0.0.1:9000")]
+    listen: String,
+    /// Waits this long before it answers, in milliseconds.
+    #[arg(long, default_value_t = 0)]
+    delay_ms: u64,
+    /// Answers 503 to this share of the requests.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    fail_percent: u8,
+    /// The status of the other answers.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(200..=599))]
+    status: u16,
+}
+
+/// First size of a connection's buffer, in bytes; it grows to one request.
+const READ_BYTES: usize = 64 << 10;
+
+struct Sink {
+    delay: Duration,
+    fail_percent: u8,
+    succeeds: bool,
+    answer: Vec<u8>,
+    tally: RefCell<Tally>,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.and_then(|runtime| tokio::task::LocalSet::new().block_on(&runtime, run(&options))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sink: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: &Options) -> io::Result<()> {
+    let listener = TcpListener::bind(&options.listen).await?;
+    say(&format!("listening {}", listener.local_addr()?))?;
+    let sink = Rc::new(Sink {
+        delay: Duration::from_millis(options.delay_ms),
+        fail_percent: options.fail_percent,
+        succeeds: (200..300).contains(&options.status),
+        answer: answer(options.status),
+        tally: RefCell::new(Tally::default()),
+    });
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    sink.tally.borrow_mut().connections += 1;
+                    tokio::task::spawn_local(serve(stream, Rc::clone(&sink)));
+                }
+                // Out of descriptors: the backlog holds the others until one is free.
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            },
+        }
+    }
+    let summary = sink.tally.borrow().summary().to_string();
+    say(&summary)
+}
+
+fn say(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
+fn answer(status: u16) -> Vec<u8> {
+    let reason = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    format!("HTTP/1.1 {status} {}\r\nContent-Length: 0\r\n\r\n", reason.unwrap_or("Status")).into_bytes()
+}
+
+/// One connection to its end. Its errors are the dispatcher's to notice.
+async fn serve(mut stream: TcpStream, sink: Rc<Sink>) {
+    let _ = stream.set_nodelay(true);
+    let mut input = BytesMut::with_capacity(READ_BYTES);
+    let mut output = Vec::new();
+    while stream.read_buf(&mut input).await.is_ok_and(|bytes| bytes > 0) {
+        let mut open = true;
+        while open {
+            let taken = match request::parse(&input) {
+                Parsed::Complete(request) => {
+                    open = !request.close;
+                    let bytes = request.bytes;
+                    sink.take(&request, &mut output);
+                    bytes
+                }
+                Parsed::Partial(needed) => {
+                    input.reserve(needed.saturating_sub(input.len()).max(READ_BYTES / 4));
+                    break;
+                }
+                Parsed::Bad(why) => {
+                    sink.tally.borrow_mut().malformed += 1;
+                    output.extend_from_slice(why.as_bytes());
+                    open = false;
+                    0
+                }
+            };
+            input.advance(taken);
+        }
+        if !sink.delay.is_zero() {
+            tokio::time::sleep(sink.delay).await;
+        }
+        if stream.write_all(&output).await.is_err() || !open {
+            return;
+        }
+        output.clear();
+    }
+}
+
+impl Sink {
+    /// Counts a request and appends its answer.
+    fn take(&self, request: &Request<'_>, output: &mut Vec<u8>) {
+        let mut tally = self.tally.borrow_mut();
+        let own = match request.path {
+            "/-/summary" => tally.summary().to_string().into_bytes(),
+            "/-/seen" => tally.seen(),
+            "/-/reset" => {
+                *tally = Tally::default();
+                Vec::new()
+            }
+            _ => {
+                if tally.due_to_fail(self.fail_percent) {
+                    output.extend_from_slice(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+                } else {
+                    tally.receive(request, self.succeeds);
+                    output.extend_from_slice(&self.answer);
+                }
+                return;
+            }
+        };
+        output.extend_from_slice(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", own.len()).as_bytes());
+        output.extend_from_slice(&own);
+    }
+}

@@ -1,0 +1,57 @@
+//! The data of the rules: edit this when a module lands, and say why in a word where it is an exception.
+
+/// Longest file, in lines.
+pub const LINES_MAX: usize = 400;
+
+/// Each module and what it may import: rows further down only, so there is no cycle. `a::b` allows that part of `a`.
+pub const STACK: &[(&str, &[&str])] = &[
+    ("main", &["cli", "server", "demo", "config", "telemetry"]),
+    ("cli", &["demo", "config"]),
+    ("demo", &["message", "time"]),
+    (
+        "server",
+        &[
+            "admin", "ingress", "delivery", "control", "shard", "wal", "metrics", "schedule", "disk", "net", "config",
+            "message", "time", "limits",
+        ],
+    ),
+    ("admin", &["control", "config", "message", "time", "limits"]),
+    // The two ends of a message: they never meet.
+    ("ingress", &["control", "shard", "wal::ticket", "metrics", "disk", "net", "config", "message", "time", "limits"]),
+    ("delivery", &["shard", "schedule", "metrics", "disk", "net", "config", "message", "time", "limits"]),
+    ("control", &["metrics", "config", "time", "limits"]),
+    ("shard", &["wal", "metrics", "schedule", "disk", "message", "time", "limits"]),
+    // *Where* a message is. Of *when*, only the noun that its records name.
+    ("wal", &["schedule::attempt", "disk", "message", "time", "limits"]),
+    ("metrics", &["schedule::attempt", "message", "time", "limits"]),
+    ("schedule", &["message", "time", "limits"]),
+    ("disk", &["time", "limits"]),
+    ("net", &["time", "limits"]),
+    ("telemetry", &["config"]),
+    ("config", &["message", "time", "limits"]),
+    ("message", &["time", "limits"]),
+    ("time", &[]),
+    ("limits", &[]),
+];
+
+/// The file that may hold `unsafe`.
+pub const UNSAFE: &str = "src/disk/aligned.rs";
+
+/// Files that start tasks or threads, and what of: each has an owner that outlives it.
+pub const SPAWNS: &[(&str, &str)] = &[
+    ("src/delivery/worker.rs", "a task per delivery"),
+    ("src/disk/names.rs", "blocking calls on names and files"),
+    ("src/server/backend.rs", "the probe for io_uring, which must not spoil a core's own thread"),
+    ("src/demo/daemon.rs", "the child process"),
+    ("src/demo/receiver.rs", "a task per connection of the demo's receiver"),
+    ("src/demo/sender.rs", "a task per connection of the demo's sender"),
+];
+
+/// What a pure file does not do: async, clocks, randomness, input and output, logging.
+pub const IMPURE: &[&str] =
+    &["async", "await", "tokio", "unix_now", "monotonic_now", "getrandom", "std::fs", "rustix", "tracing"];
+
+/// Left for later.
+pub const LEFTOVER_MACROS: &[&str] = &["todo!", "unimplemented!", "dbg!"];
+/// The same in comments.
+pub const LEFTOVER_WORDS: &[&str] = &["TODO", "FIXME", "XXX"];

@@ -97,6 +97,19 @@ pub const HISTORY_MAX: usize = 1024;
 /// Largest `RETRYLIMIT`.
 pub const RETRIES_MAX: u16 = 1000;
 
+/// Largest `WORKER`.
+pub const WORKERS_MAX: u32 = 10_000;
+/// Largest `WORKER_IN_FLIGHT` and `ORIGIN_IN_FLIGHT`: more than the ports of one address could carry.
+pub const IN_FLIGHT_MAX: u32 = 100_000;
+/// Largest `MAX_CONNECTIONS`.
+pub const CONNECTIONS_MAX: u32 = 10_000_000;
+/// Largest `BACKOFF_FACTOR`.
+pub const BACKOFF_FACTOR_MAX: f64 = 1000.0;
+/// Largest size that a variable may state, in bytes: sums of a few, and their multiples by cores, do not overflow.
+pub const SETTING_BYTES_MAX: u64 = 1 << 50;
+/// Largest duration that a variable may state, in milliseconds: a year.
+pub const SETTING_MS_MAX: u64 = 365 * 86_400_000;
+
 const _: () = assert!(BATCH_START_BYTES.is_multiple_of(BLOCK_BYTES), "buffers are whole blocks");
 const _: () = assert!(BATCH_BYTES >= BATCH_START_BYTES, "a batch grows from its first buffer");
 const _: () = assert!(PREWRITE_BYTES.is_multiple_of(BLOCK_BYTES), "writes are whole blocks");
@@ -104,6 +117,9 @@ const _: () = assert!(RECOVERY_READ_BYTES.is_multiple_of(BLOCK_BYTES), "reads ar
 const _: () = assert!(to_usize(SEGMENT_BYTES_MIN) >= BATCH_START_BYTES * 4, "a segment holds several batches");
 const _: () = assert!(SEGMENT_BYTES_MAX <= u32::MAX as u64, "offsets in a segment fit the index");
 const _: () = assert!(HISTORY_MAX > RETRIES_MAX as usize, "every attempt of a message is in its history");
+const _: () =
+    assert!(SETTING_BYTES_MAX * 4 <= u64::MAX / CORES_MAX as u64, "sums of settings, for every core, are sizes");
+const _: () = assert!(WORKERS_MAX.checked_mul(IN_FLIGHT_MAX).is_some(), "slots in all are a number");
 const _: () = assert!(usize::BITS == 64, "sizes on disk and sizes in memory convert without loss");
 
 /// A size as an index. Lossless: the assertion above holds on every target that compiles.

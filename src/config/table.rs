@@ -62,14 +62,33 @@ pub const VARIABLES: &[Variable] = &[
 /// Names so common that being close to one of ours means nothing.
 const COMMON: &[&str] = &["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
 
-/// The variable of ours that `name` was probably meant to be: one or two letters away, and not ours itself.
+/// Names shorter or longer than this are not compared with ours; the upper bound also bounds the work.
+const NAME_BYTES_MIN: usize = 5;
+/// See [`NAME_BYTES_MIN`].
+const NAME_BYTES_MAX: usize = 32;
+
+/// Every name under which a variable of ours may be set.
+fn names() -> impl Iterator<Item = &'static str> {
+    VARIABLES.iter().flat_map(|variable| [Some(variable.name), variable.alias]).flatten()
+}
+
+/// Whether `name` is one of ours, to the letter.
+pub fn is_ours(name: &str) -> bool {
+    names().any(|known| known == name)
+}
+
+/// The variable of ours that `name` was probably meant to be: in other case, or a letter or two away. None for names of
+/// fewer than 5 letters, and only one letter for ours of fewer than 7: there, chance is more likely than a slip.
 pub fn probably_meant(name: &str) -> Option<&'static str> {
-    let ours = || VARIABLES.iter().flat_map(|variable| [Some(variable.name), variable.alias]).flatten();
-    if name.len() < 5 || COMMON.contains(&name) || ours().any(|known| known == name) {
+    if !(NAME_BYTES_MIN..=NAME_BYTES_MAX).contains(&name.len()) || COMMON.contains(&name) || is_ours(name) {
         return None;
     }
-    let near = |known: &&str| known.len() >= 5 && distance(name, known) <= if known.len() < 7 { 1 } else { 2 };
-    ours().filter(near).min_by_key(|known| distance(name, known))
+    let upper = name.to_ascii_uppercase();
+    let near = |known: &'static str| {
+        let (edits, edits_max) = (distance(&upper, known), if known.len() < 7 { 1 } else { 2 });
+        (edits <= edits_max).then_some((edits, known))
+    };
+    names().filter_map(near).min().map(|(_, known)| known)
 }
 
 /// Edits between two names, adjacent transpositions counting one (Damerau–Levenshtein, optimal string alignment).
@@ -79,9 +98,7 @@ fn distance(a: &str, b: &str) -> usize {
     for (i, row) in rows.iter_mut().enumerate() {
         row[0] = i;
     }
-    for j in 0..=b.len() {
-        rows[0][j] = j;
-    }
+    rows[0].iter_mut().enumerate().for_each(|(j, cell)| *cell = j);
     for i in 1..=a.len() {
         for j in 1..=b.len() {
             let differs = usize::from(a[i - 1] != b[j - 1]);
@@ -107,13 +124,42 @@ mod tests {
             ("WORKERS", "WORKER"),
             ("MAX_BODYS", "MAX_BODY"),
             ("DEFAULT_TIMEOUTS", "DEFAULT_TIMEOUT"),
+            ("LOGLEVEL", "LOG_LEVEL"),
+            ("retrylimit", "RETRYLIMIT"),
+            ("worker", "WORKER"),
+            ("Listen", "LISTEN"),
         ] {
             assert_eq!(probably_meant(typo), Some(meant), "{typo}");
         }
-        for ordinary in
-            ["HOME", "PATH", "LANG", "LISTEN", "LISTEN_FDS", "WORKDIR", "HOSTNAME", "TERM", "SHLVL", "LOGNAME"]
-        {
+        for ordinary in [
+            "CORE",
+            "LISTEN_PID",
+            "LISTEN_FDNAMES",
+            "RUST_LOG",
+            "TLS_CERT",
+            "TLS_KEY",
+            "HOME",
+            "PATH",
+            "LANG",
+            "LISTEN",
+            "LISTEN_FDS",
+            "WORKDIR",
+            "HOSTNAME",
+            "TERM",
+            "SHLVL",
+            "LOGNAME",
+        ] {
             assert_eq!(probably_meant(ordinary), None, "{ordinary}");
         }
+    }
+
+    #[test]
+    fn the_table_names_every_variable_once_and_is_not_near_itself() {
+        for name in names() {
+            assert_eq!(names().filter(|other| *other == name).count(), 1, "{name}");
+            assert_eq!(probably_meant(name), None);
+            assert!((1..=NAME_BYTES_MAX).contains(&name.len()), "{name}");
+        }
+        assert!(VARIABLES.iter().all(|variable| !variable.meaning.is_empty()));
     }
 }

@@ -2,11 +2,13 @@
 //! and the data listeners; answered by each shard between messages.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 use crate::metrics::Snapshot;
 use crate::metrics::exposition::{self, Process};
@@ -86,10 +88,21 @@ pub struct ShardInbox {
     pub status: Arc<ShardStatus>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct ShardLine {
     requests: mpsc::Sender<ShardRequest>,
     status: Arc<ShardStatus>,
+    /// What it said last, for the scrape that it does not answer.
+    last: Mutex<Option<Snapshot>>,
+}
+
+impl ShardLine {
+    /// Asks; `None` from a shard that has gone. A question whose asker has given up costs the shard one wasted copy.
+    async fn snapshot(&self) -> Option<Snapshot> {
+        let (sender, answer) = oneshot::channel();
+        self.requests.send(ShardRequest::Snapshot(sender)).await.ok()?;
+        answer.await.ok()
+    }
 }
 
 /// A handle to all shards; cheap to clone, and may be used on any thread.
@@ -107,32 +120,48 @@ impl Control {
             .map(|_| {
                 let (sender, requests) = mpsc::channel(QUESTIONS_MAX);
                 let status = Arc::<ShardStatus>::default();
-                (ShardLine { requests: sender, status: Arc::clone(&status) }, ShardInbox { requests, status })
+                let line = ShardLine { requests: sender, status: Arc::clone(&status), last: Mutex::default() };
+                (line, ShardInbox { requests, status })
             })
             .unzip::<_, _, Vec<_>, Vec<_>>();
         (Self { shards: lines.into(), log_dir: Arc::new(log_dir), backend }, inboxes)
     }
 
-    /// The metrics of all shards that answer in time, as text. Cancel-safe.
+    /// The metrics of all shards as text, OpenMetrics or classic, in at most 2 s. Cancel-safe.
+    ///
+    /// A shard that does not answer in time stands with what it said last, and a log line names it: without its part
+    /// the counters would fall and rise again, which a rate over them reads as a burst.
     pub async fn metrics(&self, openmetrics: bool) -> String {
-        let deadline = tokio::time::Instant::now() + SCRAPE_TIMEOUT;
-        let asked = self.shards.iter().map(|shard| {
-            let (sender, answer) = oneshot::channel();
-            shard.requests.try_send(ShardRequest::Snapshot(sender)).ok().map(|()| answer)
-        });
-        let asked: Vec<_> = asked.collect();
+        let deadline = Instant::now() + SCRAPE_TIMEOUT;
+        let answers = join_all(self.shards.iter().map(|shard| async move {
+            match shard.status.get() {
+                // It has nothing to tell before it serves, and recovery may take longer than any scrape waits.
+                Phase::Recovering => Ok(None),
+                Phase::Ready | Phase::LogFull | Phase::LogFailed | Phase::Draining => {
+                    timeout_at(deadline, shard.snapshot()).await.ok().flatten().map(Some).ok_or(())
+                }
+            }
+        }))
+        .await;
         let mut merged = Snapshot::default();
-        for (number, answer) in asked.into_iter().enumerate() {
-            let Some(answer) = answer else { continue };
-            match tokio::time::timeout_at(deadline, answer).await {
-                Ok(Ok(snapshot)) => merged.merge(&snapshot),
-                Ok(Err(_)) | Err(_) => tracing::warn!(shard = number, "a shard did not answer a scrape"),
+        for (number, (shard, answer)) in self.shards.iter().zip(answers).enumerate() {
+            let mut last = shard.last.lock().unwrap_or_else(PoisonError::into_inner);
+            match answer {
+                Ok(answer) => *last = answer,
+                Err(()) => tracing::warn!(shard = number, "no answer to a scrape: its last figures stand"),
+            }
+            if let Some(snapshot) = &*last {
+                merged.merge(snapshot);
             }
         }
-        let free = rustix::fs::statvfs(&*self.log_dir).ok();
-        let disk_free_bytes = free.map(|filesystem| filesystem.f_bavail.saturating_mul(filesystem.f_frsize));
-        let process = Process { backend: self.backend, disk_free_bytes };
+        let process = Process { backend: self.backend, shards: self.shards.len(), disk_free_bytes: self.disk_free() };
         if openmetrics { exposition::openmetrics(merged, process) } else { exposition::classic(merged, process) }
+    }
+
+    /// Bytes that an unprivileged process may still allocate where the log is (`statvfs(3)`).
+    fn disk_free(&self) -> Option<u64> {
+        let filesystem = rustix::fs::statvfs(&*self.log_dir).ok()?;
+        Some(filesystem.f_bavail.saturating_mul(filesystem.f_frsize))
     }
 
     /// Whether every shard takes messages; if not, which do not and why.
@@ -152,21 +181,63 @@ mod tests {
     use super::*;
     use crate::metrics::{Gauges, ShardMetrics};
 
+    /// Answers every question with `accepted` messages, until the inbox is dropped.
+    async fn answering(inbox: &mut ShardInbox, accepted: usize) {
+        inbox.status.set(Phase::Ready);
+        while let Some(ShardRequest::Snapshot(reply)) = inbox.requests.recv().await {
+            let metrics = ShardMetrics::default();
+            metrics.accepted(accepted);
+            reply.send(metrics.snapshot(Gauges::default())).expect("the scrape waits");
+        }
+    }
+
+    async fn scrape(control: &Control, inbox: &mut ShardInbox, accepted: usize) -> String {
+        tokio::select! {
+            biased;
+            () = answering(inbox, accepted) => unreachable!("the line stays open"),
+            text = control.metrics(false) => text,
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_scrape_adds_up_the_shards_that_answer_and_does_not_wait_for_ever() {
-        let (control, mut inboxes) = Control::new(3, PathBuf::from("/"), "portable");
-        let silent = inboxes.pop().expect("three");
-        drop(inboxes.pop());
-        let mut answering = inboxes.pop().expect("three");
-        let answer = async {
-            let Some(ShardRequest::Snapshot(reply)) = answering.requests.recv().await else { panic!("asked") };
-            let metrics = ShardMetrics::default();
-            metrics.accepted(5);
-            reply.send(metrics.snapshot(Gauges::default())).expect("the scrape waits");
+        let (control, mut inboxes) = Control::new(4, PathBuf::from("/"), "portable");
+        let _recovering = inboxes.pop().expect("four");
+        let silent = inboxes.pop().expect("four");
+        silent.status.set(Phase::Ready);
+        let dead = inboxes.pop().expect("four");
+        dead.status.set(Phase::Ready);
+        drop(dead);
+        let started = Instant::now();
+        let text = scrape(&control, &mut inboxes[0], 5).await;
+        assert!(text.contains("dispatcher_accepted_total 5\n") && text.contains("shards=\"4\""), "{text}");
+        assert!(text.contains("\ndispatcher_disk_free_bytes "), "{text}");
+        assert!(Instant::now() - started <= SCRAPE_TIMEOUT + Duration::from_millis(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn counters_never_fall_because_a_shard_is_busy() {
+        let (control, mut inboxes) = Control::new(2, PathBuf::from("/"), "portable");
+        let mut second = inboxes.pop().expect("two");
+        let (first, both) = (&mut inboxes[0], Arc::new(control));
+        let text = tokio::select! {
+            biased;
+            () = answering(first, 5) => unreachable!("the line stays open"),
+            text = scrape(&both, &mut second, 7) => text,
         };
-        let (text, ()) = tokio::join!(control.metrics(false), answer);
-        assert!(text.contains("dispatcher_accepted_total 5\n") && text.contains("shards=\"1\""), "{text}");
-        drop(silent);
+        assert!(text.contains("dispatcher_accepted_total 12\n"), "{text}");
+        // The first is silent now; its five still count.
+        let text = scrape(&both, &mut second, 8).await;
+        assert!(text.contains("dispatcher_accepted_total 13\n"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_shards_recover_a_scrape_does_not_wait_for_them() {
+        let (control, _inboxes) = Control::new(2, PathBuf::from("/"), "portable");
+        let started = Instant::now();
+        let text = control.metrics(true).await;
+        assert!(text.contains("dispatcher_accepted_total 0\n") && text.ends_with("# EOF\n"), "{text}");
+        assert_eq!(Instant::now(), started);
     }
 
     #[test]

@@ -15,6 +15,8 @@ use crate::schedule::attempt::Failure;
 pub struct Process {
     /// Which I/O it runs on.
     pub backend: &'static str,
+    /// Shards it has, whether or not they answered.
+    pub shards: usize,
     /// Bytes that may still be allocated on the log's filesystem, if that could be asked.
     pub disk_free_bytes: Option<u64>,
 }
@@ -50,6 +52,17 @@ const LATENCY_BOUNDS_US: [u64; 21] = [
 ];
 /// Upper bounds of batch sizes, in messages.
 const BATCH_BOUNDS: [u64; 11] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
+
+/// Whether a scraper's `Accept` (RFC 9110 §12.5.1) takes OpenMetrics. What takes neither format gets the classic one.
+pub fn takes_openmetrics(accept: &str) -> bool {
+    accept.split(',').any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let named = parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/openmetrics-text"));
+        let weight = |part: &str| part.strip_prefix(['q', 'Q'])?.trim_start().strip_prefix('=')?.trim().parse().ok();
+        let refused = parts.any(|part| weight(part).is_some_and(|weight: f32| weight <= 0.0));
+        named && !refused
+    })
+}
 
 /// OpenMetrics 1.0 text.
 pub fn openmetrics(snapshot: Snapshot, process: Process) -> String {
@@ -96,6 +109,8 @@ impl Collector for Exposed {
     }
 }
 
+/// No labels.
+type NoLabels = [(&'static str, &'static str); 0];
 const SIDES: [&str; 2] = ["in", "out"];
 
 impl Exposed {
@@ -139,7 +154,7 @@ impl Exposed {
         ] {
             encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?.encode_gauge(&value)?;
         }
-        let shards = self.snapshot.shards.to_string();
+        let shards = self.process.shards.to_string();
         let labels = [("version", env!("CARGO_PKG_VERSION")), ("backend", self.process.backend), ("shards", &shards)];
         let mut info = encoder.encode_descriptor("build_info", "What runs here", None, MetricType::Gauge)?;
         info.encode_family(&labels)?.encode_gauge(&1_i64)
@@ -173,9 +188,9 @@ fn counter<'v>(
     for (value, count) in values {
         match label {
             Some(label) => {
-                metric.encode_family(&[(label, value)])?.encode_counter::<[(&str, &str); 0], _, u64>(&count, None)?;
+                metric.encode_family(&[(label, value)])?.encode_counter::<NoLabels, _, u64>(&count, None)?;
             }
-            None => metric.encode_counter::<[(&str, &str); 0], _, u64>(&count, None)?,
+            None => metric.encode_counter::<NoLabels, _, u64>(&count, None)?,
         }
     }
     Ok(())
@@ -200,18 +215,16 @@ fn gauge<'v>(
     Ok(())
 }
 
-/// Buckets from an hdrhistogram. A value equal to a bound counts below it, to within the histogram's 1 %.
+/// Buckets from an hdrhistogram, in one pass over it; `per` is how many of its units make one of the metric's. A value
+/// counts below a bound if it cannot be told from it, so a bucket is exact to the histogram's 1 %.
 fn histogram(mut metric: MetricEncoder<'_>, from: &Distribution, bounds: &[u64], per: f64) -> fmt::Result {
-    let mut below = 0;
-    let mut buckets = Vec::with_capacity(bounds.len() + 1);
-    for bound in bounds {
-        let up_to = from.values.count_between(0, *bound);
-        buckets.push((float(*bound) / per, up_to - below));
-        below = up_to;
+    let upper = bounds.iter().map(|bound| float(*bound) / per).chain([f64::INFINITY]);
+    let mut buckets: Vec<(f64, u64)> = upper.map(|bound| (bound, 0)).collect();
+    for recorded in from.values.iter_recorded() {
+        let lowest = from.values.lowest_equivalent(recorded.value_iterated_to());
+        buckets[bounds.partition_point(|bound| *bound < lowest)].1 += recorded.count_at_value();
     }
-    let count = from.values.len();
-    buckets.push((f64::MAX, count - below));
-    metric.encode_histogram::<[(&str, &str); 0]>(float(from.sum) / per, count, &buckets, None)
+    metric.encode_histogram::<NoLabels>(float(from.sum) / per, from.values.len(), &buckets, None)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a float is what the format has")]
@@ -244,7 +257,7 @@ mod tests {
         let text = classic(snapshot(), Process::default());
         let line = |start: &str| text.lines().find(|line| line.starts_with(start)).map(str::to_owned);
         for expected in [
-            "dispatcher_accept_seconds_bucket{le=\"5e-5\"} 1",
+            "dispatcher_accept_seconds_bucket{le=\"0.00005\"} 1",
             "dispatcher_accept_seconds_bucket{le=\"0.0001\"} 2",
             "dispatcher_accept_seconds_bucket{le=\"0.1\"} 3",
             "dispatcher_accept_seconds_bucket{le=\"300.0\"} 3",
@@ -260,8 +273,25 @@ mod tests {
     }
 
     #[test]
-    fn both_formats_carry_every_family_with_its_help_and_type() {
-        let process = Process { backend: "uring", disk_free_bytes: Some(5) };
+    fn every_bucket_holds_at_least_the_one_before_and_the_last_holds_all() {
+        let text = classic(snapshot(), Process::default());
+        let value =
+            |line: &str| line.rsplit_once(' ').and_then(|(_, value)| value.parse::<u64>().ok()).expect("a count");
+        for family in
+            ["accept_seconds", "commit_seconds", "commit_batch_messages", "attempt_seconds", "delivery_seconds"]
+        {
+            let lines = |end: &str| -> Vec<u64> {
+                text.lines().filter(|line| line.starts_with(&format!("dispatcher_{family}_{end}"))).map(value).collect()
+            };
+            let (buckets, count) = (lines("bucket{"), lines("count "));
+            assert!(buckets.len() >= 12 && buckets.is_sorted(), "{family} {buckets:?}");
+            assert_eq!(buckets.last(), count.first(), "{family}");
+        }
+    }
+
+    #[test]
+    fn both_formats_carry_the_samples_and_each_its_own_frame() {
+        let process = Process { backend: "uring", shards: 2, disk_free_bytes: Some(5) };
         let (open, classic) = (openmetrics(snapshot(), process.clone()), classic(snapshot(), process));
         assert!(open.ends_with("# EOF\n") && !classic.contains("# EOF") && !classic.contains("# UNIT"));
         assert!(open.contains("# TYPE dispatcher_accepted counter\n"));
@@ -273,26 +303,80 @@ mod tests {
             "dispatcher_log_bytes 4096\n",
             "dispatcher_disk_free_bytes 5\n",
             "dispatcher_oldest_pending_seconds 0.0\n",
+            "backend=\"uring\",shards=\"2\"} 1\n",
         ] {
             assert!(open.contains(sample) && classic.contains(sample), "{sample}\n{classic}");
         }
-        for line in classic.lines().filter(|line| !line.starts_with('#')) {
-            let name = line.split(['{', ' ']).next().expect("a name");
-            let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
-            assert!(
-                classic.contains(&format!("# TYPE {family} ")) && classic.contains(&format!("# HELP {family} ")),
-                "{line}"
-            );
+    }
+
+    /// What the classic format calls every family, with its type.
+    const FAMILIES: [(&str, &str); 22] = [
+        ("accepted_total", "counter"),
+        ("refused_total", "counter"),
+        ("attempts_total", "counter"),
+        ("delivered_total", "counter"),
+        ("dead_letters_total", "counter"),
+        ("maybe_duplicates_total", "counter"),
+        ("recovered_messages_total", "counter"),
+        ("corrupt_records_total", "counter"),
+        ("connections_opened_total", "counter"),
+        ("messages", "gauge"),
+        ("connections", "gauge"),
+        ("oldest_pending_seconds", "gauge"),
+        ("log_bytes", "gauge"),
+        ("log_live_bytes", "gauge"),
+        ("disk_free_bytes", "gauge"),
+        ("recovery_seconds", "gauge"),
+        ("build_info", "gauge"),
+        ("accept_seconds", "histogram"),
+        ("commit_seconds", "histogram"),
+        ("commit_batch_messages", "histogram"),
+        ("attempt_seconds", "histogram"),
+        ("delivery_seconds", "histogram"),
+    ];
+
+    #[test]
+    fn a_daemon_that_has_done_nothing_exposes_every_family_and_no_other() {
+        let process = Process { disk_free_bytes: Some(0), ..Process::default() };
+        let text = classic(Snapshot::default(), process);
+        for (name, kind) in FAMILIES {
+            let help = text.lines().filter(|line| line.starts_with(&format!("# HELP dispatcher_{name} ")));
+            assert_eq!(help.count(), 1, "{name}");
+            assert!(text.contains(&format!("# TYPE dispatcher_{name} {kind}\n")), "{name}");
+            assert!(text.lines().any(|line| line.starts_with(&format!("dispatcher_{name}"))), "{name}");
         }
+        assert_eq!(text.lines().filter(|line| line.starts_with("# TYPE ")).count(), FAMILIES.len());
     }
 
     #[test]
-    fn shards_add_up() {
-        let mut merged = snapshot();
-        merged.merge(&snapshot());
-        let text = classic(merged, Process::default());
-        for sample in ["dispatcher_accepted_total 6\n", "dispatcher_accept_seconds_count 8\n", "shards=\"2\"} 1\n"] {
-            assert!(text.contains(sample), "{sample}\n{text}");
+    fn promtool_where_it_is_installed_finds_nothing_to_say() {
+        use std::io::Write;
+        use std::process::{Command, Stdio};
+        let mut check = Command::new("promtool");
+        let check =
+            check.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let Ok(mut running) = check.spawn() else { return };
+        let text = classic(snapshot(), Process { backend: "uring", shards: 1, disk_free_bytes: Some(1) });
+        running.stdin.take().expect("piped").write_all(text.as_bytes()).expect("promtool reads");
+        let said = running.wait_with_output().expect("promtool ends");
+        let complaints = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
+        assert!(said.status.success() && complaints.is_empty(), "{complaints}");
+    }
+
+    #[test]
+    fn openmetrics_is_given_to_those_who_ask_for_it() {
+        let prometheus =
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;q=0.3,*/*;q=0.2";
+        for (accept, expected) in [
+            (prometheus, true),
+            ("text/plain, Application/OpenMetrics-Text", true),
+            ("application/openmetrics-text; q=0.001", true),
+            ("application/openmetrics-text; q=0, */*", false),
+            ("application/openmetrics-textual", false),
+            ("*/*", false),
+            ("", false),
+        ] {
+            assert_eq!(takes_openmetrics(accept), expected, "{accept}");
         }
     }
 }

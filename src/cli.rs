@@ -3,7 +3,7 @@
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::Loaded;
-use crate::config::table::VARIABLES;
+use crate::config::table::{VARIABLES, Variable};
 
 /// Takes HTTP requests, puts them on disk, answers 202, and delivers them until they are.
 ///
@@ -30,22 +30,30 @@ pub enum Command {
 impl Cli {
     /// From the process's arguments; prints help, version or an error and exits where those are due.
     pub fn read() -> Self {
-        let matches = Self::command().after_help(variables_help()).get_matches();
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        Self::from_arg_matches(&described().get_matches()).unwrap_or_else(|error| error.exit())
     }
+}
+
+fn described() -> clap::Command {
+    Cli::command().after_help(variables_help())
 }
 
 /// The table of variables and exit codes, as `--help` prints it.
 pub fn variables_help() -> String {
-    let width = |text: fn(&crate::config::table::Variable) -> &str| VARIABLES.iter().map(|v| text(v).len()).max().unwrap_or(0);
-    let (names, defaults) = (width(|v| v.name), width(|v| v.default));
-    let mut help = "Environment variables (sizes: bytes, 64KiB, 16MiB, 2GiB; durations: milliseconds, 500ms, 10s, 5m, 2h, 7d):\n".to_owned();
-    for variable in VARIABLES {
-        let alias = variable.alias.map(|alias| format!(" (alias {alias})")).unwrap_or_default();
-        let line = format!("  {:names$}  {:defaults$}  {}{alias}\n", variable.name, variable.default, variable.meaning);
-        help.push_str(&line);
+    let widest = |text: fn(&Variable) -> &str| VARIABLES.iter().map(|variable| text(variable).len()).max();
+    let names = widest(|variable| variable.name).unwrap_or_default();
+    let defaults = widest(|variable| variable.default).unwrap_or_default();
+    let mut help = "Environment variables, with their defaults. An empty one has its default. Sizes are bytes, or as \
+                    64KiB 16MiB 2GiB;\ndurations are milliseconds, or as 500ms 10s 5m 2h 7d.\n"
+        .to_owned();
+    for Variable { name, alias, default, meaning } in VARIABLES {
+        let alias = alias.map(|alias| format!(" (alias {alias})")).unwrap_or_default();
+        help.push_str(&format!("  {name:names$}  {default:defaults$}  {meaning}{alias}\n"));
     }
-    help.push_str("\nExit status: 0 stopped as asked; 2 a variable, an address or the log cannot be used; 3 the log cannot be written.");
+    help.push_str(
+        "\nExit status:\n  0  stopped as asked\n  2  a variable, an address or the log cannot be used\n  \
+         3  the log cannot be written any more\n",
+    );
     help
 }
 
@@ -62,14 +70,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn help_explains_every_variable_and_check_config_prints_each() {
-        let loaded = Loaded::from_vars([("WORKER".to_owned(), "3".to_owned())]).expect("valid");
-        let (help, effective) = (variables_help(), effective(&loaded));
+    fn help_says_what_it_is_and_explains_every_variable_and_exit_status() {
+        let help = described().render_long_help().to_string();
         for variable in VARIABLES {
-            assert!(help.contains(&format!("  {} ", variable.name)), "{}", variable.name);
-            assert!(effective.lines().any(|line| line.starts_with(&format!("{}=", variable.name))));
+            let line = help.lines().find(|line| line.split_whitespace().next() == Some(variable.name));
+            let line = line.unwrap_or_else(|| panic!("{}", variable.name));
+            assert!(line.contains(variable.default) && line.contains(variable.meaning), "{line}");
+            assert!(line.contains(variable.alias.unwrap_or_default()), "{line}");
         }
-        assert!(effective.contains("WORKER=3  # environment\n") && effective.contains("RETRYLIMIT=10  # default\n"));
-        Cli::command().debug_assert();
+        for part in ["answers 202", "Usage:", "demo", "check-config", "--version", "\n  0  ", "\n  2  ", "\n  3  "] {
+            assert!(help.contains(part), "{part:?}");
+        }
+    }
+
+    #[test]
+    fn check_config_prints_each_effective_value_with_its_origin() {
+        let vars = [("WORKER", "3"), ("RETRY_LIMIT", "4"), ("LISTEN", "")];
+        let vars = vars.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let text = effective(&Loaded::from_vars(vars).expect("valid"));
+        assert_eq!(text.lines().count(), VARIABLES.len());
+        for line in [
+            "WORKER=3  # environment",
+            "RETRYLIMIT=4  # environment",
+            "LISTEN=:80  # default",
+            "TLS_CA=  # default",
+            "DEAD_LETTER=transaction.log/dead-letter  # default",
+        ] {
+            assert!(text.lines().any(|printed| printed == line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_commands_are_serve_demo_and_check_config() {
+        described().debug_assert();
+        let parsed = |args: &[&str]| Cli::try_parse_from(args).map(|cli| cli.command);
+        assert!(matches!(parsed(&["dispatcher"]), Ok(None)));
+        assert!(matches!(parsed(&["dispatcher", "check-config"]), Ok(Some(Command::CheckConfig))));
+        assert!(matches!(parsed(&["dispatcher", "demo"]), Ok(Some(Command::Demo(_)))));
+        assert_eq!(parsed(&["dispatcher", "srve"]).expect_err("unknown").exit_code(), 2);
     }
 }

@@ -44,9 +44,9 @@ pub mod telemetry;
 
 /// The admin listener.
 pub mod admin;
-/// One core from start to drain, and the process around them.
-pub mod server;
-/// The main job, shown on this machine.
-pub mod demo;
 /// The command line.
 pub mod cli;
+/// The main job, shown on this machine.
+pub mod demo;
+/// One core from start to drain, and the process around them.
+pub mod server;

@@ -73,18 +73,30 @@ pub const DRAIN_BYTES_MAX: usize = 64 << 10;
 /// Kept of the last answer for the dead letter, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 4 << 10;
 
+/// How long a response body may take to be drained, in milliseconds: past this, the next message is better off with a
+/// new connection than the outcome of this one with waiting.
+pub const DRAIN_MS_MAX: u64 = 1000;
+
+/// One read from an origin, in bytes. One buffer of this size per core.
+pub const RESPONSE_READ_BYTES: usize = 16 << 10;
+
 /// A response head, in bytes.
 pub const RESPONSE_HEAD_BYTES_MAX: usize = 64 << 10;
 
-/// Header fields of a response.
-pub const RESPONSE_FIELDS_MAX: usize = 256;
-
-/// Idle connections kept to one origin, per core.
-pub const POOL_PER_ORIGIN_MAX: usize = 1024;
 /// A pooled connection is closed after this long without use, in milliseconds.
 pub const POOL_IDLE_MS_MAX: u64 = 60_000;
 /// A pooled connection is not used again past this age, in milliseconds, so that DNS changes are seen.
 pub const POOL_AGE_MS_MAX: u64 = 600_000;
+
+/// Idle connections a core keeps to one origin, and in all. They cost a file descriptor and a read buffer each.
+pub const POOL_IDLE_PER_ORIGIN_MAX: usize = 256;
+/// See [`POOL_IDLE_PER_ORIGIN_MAX`].
+pub const POOL_IDLE_MAX: usize = 1024;
+
+/// Addresses of a name that are tried.
+pub const ADDRESSES_MAX: usize = 16;
+/// The next address is tried beside those before it after this long, in milliseconds (RFC 8305 §8).
+pub const CONNECT_STAGGER_MS: u64 = 250;
 
 /// A message that could not be read from the log is tried again after this long, in milliseconds.
 pub const POSTPONE_MS: u64 = 10_000;
@@ -120,6 +132,8 @@ const _: () = assert!(HISTORY_MAX > RETRIES_MAX as usize, "every attempt of a me
 const _: () =
     assert!(SETTING_BYTES_MAX * 4 <= u64::MAX / CORES_MAX as u64, "sums of settings, for every core, are sizes");
 const _: () = assert!(WORKERS_MAX.checked_mul(IN_FLIGHT_MAX).is_some(), "slots in all are a number");
+const _: () = assert!(POOL_IDLE_PER_ORIGIN_MAX <= POOL_IDLE_MAX, "one origin's share is part of the whole");
+const _: () = assert!(ANSWER_BYTES_MAX <= DRAIN_BYTES_MAX, "what is kept of an answer is drained");
 const _: () = assert!(usize::BITS == 64, "sizes on disk and sizes in memory convert without loss");
 
 /// A size as an index. Lossless: the assertion above holds on every target that compiles.

@@ -1,129 +1,156 @@
-//! A new connection to an origin: name, address, TCP, TLS.
+//! An origin to an open socket: name, TCP, and TLS for https, within one bound.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
-use rustls::ClientConfig;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::failure;
+use super::resolve::resolve;
+use crate::limits;
 use crate::message::{Origin, Scheme};
+use crate::schedule::attempt::Failure;
+use crate::time::Millis;
 
-/// Head start of one address over the next (RFC 8305 §5, "Connection Attempt Delay").
-const STAGGER: Duration = Duration::from_millis(250);
-/// Addresses of a name that are tried.
-const ADDRESSES_MAX: usize = 16;
-
-/// Why there is no connection.
+/// A connected socket.
 #[derive(Debug)]
-pub enum ConnectError {
-    /// The name did not resolve.
-    Dns(io::Error),
-    /// No address could be reached; this is the last one's error.
-    Tcp(io::Error),
-    /// The handshake failed, or the certificate is not the origin's.
-    Tls(io::Error),
-}
-
-/// A connected socket, plain or encrypted.
-#[derive(Debug)]
-pub enum Socket {
-    /// http
+pub(super) enum Socket {
+    /// For http.
     Plain(TcpStream),
-    /// https
+    /// For https, after the handshake.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Connects to `origin`. Cancel-safe: a dropped future closes what it opened.
-pub async fn connect(origin: &Origin, tls: &Arc<ClientConfig>) -> Result<Socket, ConnectError> {
-    let addresses = resolve(origin).await.map_err(ConnectError::Dns)?;
-    let stream = connect_any(addresses).await.map_err(ConnectError::Tcp)?;
-    // Not fatal: delays only.
-    let _ = stream.set_nodelay(true);
-    match origin.scheme() {
-        Scheme::Http => Ok(Socket::Plain(stream)),
-        Scheme::Https => {
-            let bad_name = |_| ConnectError::Tls(io::Error::other("the host cannot be in a certificate"));
-            let name = ServerName::try_from(origin.host().trim_end_matches('.').to_owned()).map_err(bad_name)?;
-            let connected = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await;
-            connected.map(|stream| Socket::Tls(Box::new(stream))).map_err(ConnectError::Tls)
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error("resolving the name")]
+    Resolve(#[source] io::Error),
+    #[error("connecting")]
+    Tcp(#[source] io::Error),
+    #[error("in the TLS handshake")]
+    Tls(#[source] io::Error),
+    #[error("not connected in time")]
+    Timeout,
+}
+
+impl ConnectError {
+    /// Its class.
+    pub(super) fn failure(&self) -> Failure {
+        match self {
+            Self::Resolve(_) => Failure::Dns,
+            Self::Tcp(error) => failure::of_connect(error),
+            Self::Tls(error) => failure::of_handshake(error),
+            Self::Timeout => Failure::ConnectTimeout,
         }
     }
 }
 
-/// The addresses of an origin, the families taking turns (RFC 8305 §4). Names go to the system's resolver on a helper
-/// thread, so that a slow one holds up no core.
-async fn resolve(origin: &Origin) -> io::Result<Vec<SocketAddr>> {
-    if let Ok(address) = origin.host().parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, origin.port())]);
-    }
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((origin.host(), origin.port())).await?.collect();
-    let first_family = addresses.first().map(SocketAddr::is_ipv6);
-    let (first, second): (Vec<_>, Vec<_>) =
-        addresses.into_iter().partition(|address| Some(address.is_ipv6()) == first_family);
-    let longer = first.len().max(second.len());
-    let turns = (0..longer).flat_map(|turn| [first.get(turn), second.get(turn)]).flatten();
-    let turns: Vec<SocketAddr> = turns.copied().take(ADDRESSES_MAX).collect();
-    if turns.is_empty() { Err(io::Error::other("the name has no address")) } else { Ok(turns) }
+/// Opens sockets.
+pub(super) struct Connector {
+    tls: TlsConnector,
+    timeout: Duration,
 }
 
-/// The first address that answers; each gets a head start over the next, and none waits for one that has failed.
-async fn connect_any(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
-    let mut waiting = addresses.into_iter();
-    let mut running = FuturesUnordered::new();
-    let mut failed = io::Error::other("there is no address");
+impl Connector {
+    /// `timeout` bounds name, TCP and TLS together.
+    pub(super) fn new(tls: Arc<rustls::ClientConfig>, timeout: Millis) -> Self {
+        Self { tls: TlsConnector::from(tls), timeout: timeout.duration() }
+    }
+
+    /// Connects to `origin`. Cancel-safe: a dropped future leaves no socket.
+    pub(super) async fn connect(&self, origin: &Origin) -> Result<Socket, ConnectError> {
+        match tokio::time::timeout(self.timeout, self.establish(origin)).await {
+            Ok(result) => result,
+            Err(_elapsed) => Err(ConnectError::Timeout),
+        }
+    }
+
+    async fn establish(&self, origin: &Origin) -> Result<Socket, ConnectError> {
+        let addresses = resolve(origin.host(), origin.port()).await.map_err(ConnectError::Resolve)?;
+        let stream = connect_any(&addresses).await.map_err(ConnectError::Tcp)?;
+        // A request is one write; waiting to fill a packet (Nagle) would only delay the end of a large one.
+        stream.set_nodelay(true).map_err(ConnectError::Tcp)?;
+        match origin.scheme() {
+            Scheme::Http => Ok(Socket::Plain(stream)),
+            Scheme::Https => {
+                let name = server_name(origin.host()).map_err(ConnectError::Tls)?;
+                let stream = self.tls.connect(name, stream).await.map_err(ConnectError::Tls)?;
+                Ok(Socket::Tls(Box::new(stream)))
+            }
+        }
+    }
+}
+
+/// What the certificate must name: an address is looked for among its IP names and is not sent as SNI (RFC 6066 §3).
+fn server_name(host: &str) -> io::Result<ServerName<'static>> {
+    match host.parse::<IpAddr>() {
+        Ok(address) => Ok(ServerName::from(address)),
+        Err(_) => {
+            ServerName::try_from(host.to_owned()).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+        }
+    }
+}
+
+/// The first of `addresses` that answers. Each next one starts when one fails or has not answered for a while, and then
+/// they race (RFC 8305 §5). The error is that of the last one to fail: a family without a route fails first, and tells
+/// less than a refusal.
+async fn connect_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let mut waiting = addresses.iter();
+    let mut racing = FuturesUnordered::new();
+    let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
     loop {
         if let Some(address) = waiting.next() {
-            running.push(TcpStream::connect(address));
-        } else if running.is_empty() {
-            return Err(failed);
+            racing.push(TcpStream::connect(*address));
         }
-        let head_start = tokio::time::sleep(STAGGER);
-        tokio::pin!(head_start);
+        let may_start_next = waiting.len() > 0;
         tokio::select! {
             biased;
-            Some(result) = running.next() => match result {
+            Some(result) = racing.next() => match result {
                 Ok(stream) => return Ok(stream),
                 Err(error) => failed = error,
             },
-            () = &mut head_start, if waiting.len() > 0 => {}
+            () = tokio::time::sleep(Duration::from_millis(limits::CONNECT_STAGGER_MS)), if may_start_next => {}
+            else => return Err(failed),
         }
     }
 }
 
 impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, into),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, into),
         }
     }
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
     fn poll_write_vectored(
         self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
@@ -131,17 +158,42 @@ impl AsyncWrite for Socket {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_refuses_gives_way_to_the_next() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let open = listener.local_addr().unwrap();
+        let closed = TcpListener::bind("127.0.0.2:0").await.unwrap().local_addr().unwrap();
+        let stream = connect_any(&[closed, open]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), open);
+        let error = connect_any(&[closed, closed]).await.unwrap_err();
+        assert_eq!(failure::of_connect(&error), Failure::Refused);
+    }
+
+    #[test]
+    fn a_certificate_is_checked_against_the_name_or_the_address() {
+        assert!(matches!(server_name("b.example").unwrap(), ServerName::DnsName(_)));
+        assert!(matches!(server_name("::1").unwrap(), ServerName::IpAddress(_)));
+        assert!(matches!(server_name("10.0.0.1").unwrap(), ServerName::IpAddress(_)));
     }
 }

@@ -1,70 +1,73 @@
-//! What broke, to the class of failure it is. Every error is judged here and nowhere else.
+//! Errors of the resolver, the socket, TLS and hyper to the closed set of failure classes.
 
 use std::error::Error;
 use std::io;
 
-use rustix::io::Errno;
-
-use super::connect::ConnectError;
 use crate::schedule::attempt::Failure;
 
-/// The class of a connection that could not be made.
-pub fn of_connect(error: &ConnectError) -> Failure {
-    match error {
-        ConnectError::Dns(_) => Failure::Dns,
-        ConnectError::Tls(error) => match io_failure(error) {
-            // The peer may have hung up in the middle of a handshake; all else is about certificates and protocol.
-            Failure::Reset if !is_rustls(error) => Failure::Reset,
-            _ => Failure::Tls,
-        },
-        ConnectError::Tcp(error) => match io_failure(error) {
-            Failure::ResponseTimeout => Failure::ConnectTimeout,
-            failure => failure,
-        },
+/// Of connecting a TCP socket: what is not the peer's doing is a local network error.
+pub(super) fn of_connect(error: &io::Error) -> Failure {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, TimedOut};
+    match error.kind() {
+        ConnectionRefused => Failure::Refused,
+        ConnectionReset | ConnectionAborted | BrokenPipe => Failure::Reset,
+        TimedOut => Failure::ConnectTimeout,
+        _ => Failure::Unreachable,
     }
 }
 
-/// The class of an exchange that broke after the connection was made.
-pub fn of_exchange(error: &hyper::Error) -> Failure {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        if let Some(error) = cause.downcast_ref::<io::Error>() {
-            return io_failure(error);
+/// Of a TLS handshake: what is not a broken socket is the handshake's own, an early end of the stream included.
+pub(super) fn of_handshake(error: &io::Error) -> Failure {
+    if is_of_the_socket(error.kind()) { of_connect(error) } else { Failure::Tls }
+}
+
+fn is_of_the_socket(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut,
+    };
+    matches!(
+        kind,
+        BrokenPipe
+            | ConnectionAborted
+            | ConnectionReset
+            | HostUnreachable
+            | NetworkDown
+            | NetworkUnreachable
+            | TimedOut
+    )
+}
+
+/// Of an exchange on an open connection; `received` says whether the origin had sent anything since it began.
+pub(super) fn of_exchange(error: &hyper::Error, received: bool) -> Failure {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return of_stream(error);
         }
-        source = cause.source();
+        if let Some(error) = error.downcast_ref::<hyper::Error>() {
+            if error.is_parse() {
+                return Failure::Protocol;
+            }
+            if error.is_incomplete_message() {
+                return Failure::Reset;
+            }
+        }
+        cause = error.source();
     }
-    if error.is_timeout() {
-        Failure::ResponseTimeout
-    } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() || error.is_body_write_aborted()
-    {
-        Failure::Reset
-    } else {
-        // Not HTTP, a head over its bound, an upgrade nobody asked for.
-        Failure::Protocol
-    }
+    // hyper has no name for bytes that came before the request was sent. The rest are its words for a connection that
+    // was closed while it waited for one.
+    if received { Failure::Protocol } else { Failure::Reset }
 }
 
-fn is_rustls(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>)
-}
-
-/// The class of an operating system error on a socket.
-fn io_failure(error: &io::Error) -> Failure {
-    if is_rustls(error) {
+/// Of reading or writing an open connection: it broke, whatever the kernel's word for that.
+fn of_stream(error: &io::Error) -> Failure {
+    use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable};
+    if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
         return Failure::Tls;
     }
-    match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::CONNREFUSED) => Failure::Refused,
-        Some(Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED | Errno::NOTCONN | Errno::SHUTDOWN) => Failure::Reset,
-        Some(Errno::TIMEDOUT) => Failure::ResponseTimeout,
-        // No route, no local port or no descriptor: nothing that the origin did.
-        Some(_) => Failure::Unreachable,
-        None => match error.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::WriteZero | io::ErrorKind::BrokenPipe => Failure::Reset,
-            io::ErrorKind::TimedOut => Failure::ResponseTimeout,
-            io::ErrorKind::InvalidData => Failure::Protocol,
-            _ => Failure::Unreachable,
-        },
+    match error.kind() {
+        HostUnreachable | NetworkDown | NetworkUnreachable => Failure::Unreachable,
+        _ => Failure::Reset,
     }
 }
 
@@ -72,26 +75,37 @@ fn io_failure(error: &io::Error) -> Failure {
 mod tests {
     use super::*;
 
+    /// A kernel error and its class while connecting, during the handshake, and on an open connection.
     #[test]
-    fn every_way_to_fail_to_connect_has_its_class() {
-        let os = |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error());
-        let rustls = || io::Error::new(io::ErrorKind::InvalidData, rustls::Error::General("no".to_owned()));
-        let cases = [
-            (ConnectError::Dns(io::Error::other("no such name")), Failure::Dns),
-            (ConnectError::Tcp(os(Errno::CONNREFUSED)), Failure::Refused),
-            (ConnectError::Tcp(os(Errno::CONNRESET)), Failure::Reset),
-            (ConnectError::Tcp(os(Errno::TIMEDOUT)), Failure::ConnectTimeout),
-            (ConnectError::Tcp(os(Errno::NETUNREACH)), Failure::Unreachable),
-            (ConnectError::Tcp(os(Errno::HOSTUNREACH)), Failure::Unreachable),
-            (ConnectError::Tcp(os(Errno::ADDRNOTAVAIL)), Failure::Unreachable),
-            (ConnectError::Tcp(os(Errno::MFILE)), Failure::Unreachable),
-            (ConnectError::Tls(rustls()), Failure::Tls),
-            (ConnectError::Tls(os(Errno::CONNRESET)), Failure::Reset),
-            (ConnectError::Tls(io::ErrorKind::UnexpectedEof.into()), Failure::Reset),
-            (ConnectError::Tls(io::Error::other("the host cannot be in a certificate")), Failure::Tls),
+    fn every_kernel_error_has_a_class_for_each_stage() {
+        use Failure::{ConnectTimeout, Refused, Reset, Tls, Unreachable};
+        use rustix::io::Errno;
+        let table = [
+            (Errno::CONNREFUSED, Refused, Tls, Reset),
+            (Errno::CONNRESET, Reset, Reset, Reset),
+            (Errno::CONNABORTED, Reset, Reset, Reset),
+            (Errno::PIPE, Reset, Reset, Reset),
+            (Errno::TIMEDOUT, ConnectTimeout, ConnectTimeout, Reset),
+            (Errno::NETUNREACH, Unreachable, Unreachable, Unreachable),
+            (Errno::HOSTUNREACH, Unreachable, Unreachable, Unreachable),
+            (Errno::NETDOWN, Unreachable, Unreachable, Unreachable),
+            (Errno::ADDRNOTAVAIL, Unreachable, Tls, Reset),
+            (Errno::MFILE, Unreachable, Tls, Reset),
+            (Errno::NFILE, Unreachable, Tls, Reset),
+            (Errno::NOBUFS, Unreachable, Tls, Reset),
+            (Errno::ACCESS, Unreachable, Tls, Reset),
         ];
-        for (error, failure) in cases {
-            assert_eq!(of_connect(&error), failure, "{error:?}");
+        for (errno, connect, handshake, stream) in table {
+            let error = io::Error::from(errno);
+            assert_eq!((of_connect(&error), of_handshake(&error), of_stream(&error)), (connect, handshake, stream));
         }
+    }
+
+    #[test]
+    fn an_alert_or_a_bad_certificate_is_tls_and_a_torn_stream_is_reset() {
+        let tls = || io::Error::new(io::ErrorKind::InvalidData, rustls::Error::DecryptError);
+        assert_eq!((of_handshake(&tls()), of_stream(&tls())), (Failure::Tls, Failure::Tls));
+        let torn = io::Error::from(io::ErrorKind::UnexpectedEof);
+        assert_eq!((of_handshake(&torn), of_stream(&torn)), (Failure::Tls, Failure::Reset));
     }
 }

@@ -8,20 +8,21 @@ use crate::message::{MessageId, Origin};
 use crate::schedule::attempt::Attempt;
 use crate::time::Millis;
 
-/// Attempts over hyper.
+/// The transport of the daemon.
 pub mod client;
-/// New connections.
-pub mod connect;
-/// Errors to classes.
-pub mod failure;
-/// Idle connections.
-pub mod pool;
-/// Roots of trust.
+mod connect;
+mod failure;
+mod link;
+mod payload;
+mod pool;
+mod resolve;
+/// Whom egress trusts.
 pub mod tls;
-/// Heads byte for byte.
-pub mod wire;
+mod wire;
 /// The workers of a core.
 pub mod worker;
+
+pub use link::LinkCounts;
 
 /// One request as it goes over the wire, complete but for the fields that differ per attempt.
 #[derive(Clone, Debug)]

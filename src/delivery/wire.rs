@@ -1,9 +1,11 @@
-//! Heads byte for byte: an adapter between hyper and the socket that replaces the head hyper writes by ours.
+//! Between hyper and the socket: drops the head that hyper writes before each request, and counts what passes.
 //!
-//! hyper keeps fields in a map, which loses their order across names, their case and how repetitions interleave. So it
-//! is given a minimal request (method, `/`, the body) and knows what answer to expect and how the body is framed; what
-//! it writes as head is swallowed here, and the head as its sender wrote it goes out instead, in one `writev` with the
-//! body.
+//! ```text
+//!   hyper writes   POST / HTTP/1.1 CRLF content-length: N CRLF CRLF | N bytes of payload | next head | ...
+//!   the wire       dropped                                          | passed on          | dropped
+//! ```
+//!
+//! The payload ([`super::payload`]) is a whole request with a head of its own.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
@@ -11,219 +13,233 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Slices in one `writev`: our head, its tail, and what hyper queued behind its own.
-const SLICES_MAX: usize = 16;
-const HEAD_END: &[u8] = b"\r\n\r\n";
+use crate::limits;
 
-/// The side of a connection that its user holds: stages heads, and sees how far an exchange came.
-#[derive(Debug, Default)]
-pub struct Exchange {
-    staged: RefCell<Option<Bytes>>,
-    tail: RefCell<Vec<u8>>,
-    written: Cell<u64>,
-    read: Cell<u64>,
+const END_OF_HEAD: &[u8; 4] = b"\r\n\r\n";
+
+/// What hyper's next bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// None are due.
+    Idle,
+    /// Its own head, of which the last `matched` bytes are the start of [`END_OF_HEAD`]; then `payload_bytes`.
+    Head { matched: usize, payload_bytes: usize },
+    /// This many bytes of payload.
+    Payload { left: usize },
 }
 
-impl Exchange {
-    /// Stages the head of the request that hyper is handed next: `head` and what `write_tail` appends, the final empty
-    /// line included. Counts start again from zero.
-    pub fn stage(&self, head: Bytes, write_tail: impl FnOnce(&mut Vec<u8>)) {
-        let mut tail = self.tail.borrow_mut();
-        tail.clear();
-        write_tail(&mut tail);
-        let unsent = self.staged.borrow_mut().replace(head);
-        assert!(unsent.is_none(), "one request at a time");
-        self.written.set(0);
-        self.read.set(0);
-    }
-
-    /// Bytes of the staged request that went to the socket: if any, the peer may have received it.
-    pub const fn written(&self) -> u64 {
-        self.written.get()
-    }
-
-    /// Bytes read since the request was staged.
-    pub const fn read(&self) -> u64 {
-        self.read.get()
-    }
+/// What of the current request went over a wire, shared between the wire, which hyper owns, and its link.
+#[derive(Debug)]
+pub(super) struct Meter {
+    phase: Cell<Phase>,
+    sent: Cell<bool>,
+    received: Cell<bool>,
+    deaf: Cell<bool>,
 }
 
-/// A socket under hyper.
-pub struct Wire<T> {
-    io: T,
-    exchange: Rc<Exchange>,
-    /// The head that is going out, and how much of it and its tail went.
-    head: Option<(Bytes, usize)>,
-}
-
-impl<T> Wire<T> {
-    /// Over `io`, and the handle for its user.
-    pub fn new(io: T) -> (Self, Rc<Exchange>) {
-        let exchange = Rc::<Exchange>::default();
-        (Self { io, exchange: Rc::clone(&exchange), head: None }, exchange)
+impl Meter {
+    /// Of a connection without a request.
+    pub(super) const fn new() -> Self {
+        Self {
+            phase: Cell::new(Phase::Idle),
+            sent: Cell::new(false),
+            received: Cell::new(false),
+            deaf: Cell::new(false),
+        }
     }
-}
 
-impl<T: AsyncWrite + Unpin> Wire<T> {
-    /// Writes our head and what follows hyper's own in `slices`; returns how much of `slices` is done with.
-    fn poll_write_head(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let tail = self.exchange.tail.borrow();
-        let (head, sent) = self.head.as_mut().expect("called while a head is going out");
-        let theirs = head_bytes(slices);
-        loop {
-            let mut out = [IoSlice::new(&[]); SLICES_MAX];
-            let behind = slices.iter().scan(theirs, |skip, slice| {
-                let skipped = slice.len().min(*skip);
-                *skip -= skipped;
-                Some(&slice[skipped..])
-            });
-            let ours = [&head[(*sent).min(head.len())..], &tail[sent.saturating_sub(head.len())..]];
-            let count = out
-                .iter_mut()
-                .zip(ours.into_iter().chain(behind).filter(|slice| !slice.is_empty()))
-                .map(|(out, slice)| *out = IoSlice::new(slice))
-                .count();
-            let written = ready!(Pin::new(&mut self.io).poll_write_vectored(context, &out[..count]))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+    /// Expects the next request, of `payload_bytes` bytes, and forgets the one before.
+    pub(super) fn begin(&self, payload_bytes: usize) {
+        assert!(self.phase.get() == Phase::Idle, "a request begins where the one before has ended");
+        assert!(payload_bytes > 0, "a request has a head");
+        self.phase.set(Phase::Head { matched: 0, payload_bytes });
+        self.sent.set(false);
+        self.received.set(false);
+    }
+
+    /// Whether bytes of the request may have reached the origin.
+    pub(super) fn sent(&self) -> bool {
+        self.sent.get()
+    }
+
+    /// Whether the origin has sent a byte since the request began.
+    pub(super) fn received(&self) -> bool {
+        self.received.get()
+    }
+
+    /// Takes hyper's head off the front of `bytes`, as far as it is there; returns the length of what was taken.
+    fn drop_head(&self, bytes: &[u8]) -> usize {
+        let Phase::Head { mut matched, payload_bytes } = self.phase.get() else {
+            return 0;
+        };
+        for (index, byte) in bytes.iter().enumerate() {
+            matched = match *byte {
+                byte if byte == END_OF_HEAD[matched] => matched + 1,
+                b'\r' => 1,
+                _ => 0,
+            };
+            if matched == END_OF_HEAD.len() {
+                self.phase.set(Phase::Payload { left: payload_bytes });
+                return index + 1;
             }
-            self.exchange.written.update(|total| total + written as u64);
-            let left = head.len() + tail.len() - *sent;
-            if written >= left {
-                self.head = None;
-                return Poll::Ready(Ok(theirs + written - left));
+        }
+        self.phase.set(Phase::Head { matched, payload_bytes });
+        bytes.len()
+    }
+
+    /// Checks that hyper offers no more than the payload.
+    fn offered(&self, bytes: usize) {
+        let left = match self.phase.get() {
+            Phase::Payload { left } => left,
+            Phase::Idle | Phase::Head { .. } => 0,
+        };
+        assert!(bytes <= left, "hyper wrote {bytes} bytes where {left} of the payload were left");
+    }
+
+    fn passed(&self, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        let Phase::Payload { left } = self.phase.get() else {
+            unreachable!("only payload is passed on");
+        };
+        assert!(bytes <= left, "no more is passed on than was offered");
+        self.sent.set(true);
+        self.phase.set(if bytes < left { Phase::Payload { left: left - bytes } } else { Phase::Idle });
+    }
+}
+
+/// Buffer through which the connections of one thread read: hyper's can only be filled without `unsafe` by copying.
+pub(super) type Scratch = Rc<RefCell<Box<[u8]>>>;
+
+/// A [`Scratch`] of the size every read of a connection fits.
+pub(super) fn scratch() -> Scratch {
+    Rc::new(RefCell::new(vec![0; limits::RESPONSE_READ_BYTES].into_boxed_slice()))
+}
+
+/// A socket as hyper sees it.
+#[derive(Debug)]
+pub(super) struct Wire<S> {
+    socket: S,
+    encrypted: bool,
+    meter: Rc<Meter>,
+    scratch: Scratch,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    /// `encrypted` says that a failed write may have sent something: a TLS session sends record by record.
+    pub(super) fn new(socket: S, encrypted: bool, meter: Rc<Meter>, scratch: Scratch) -> Self {
+        Self { socket, encrypted, meter, scratch }
+    }
+
+    /// Turns a failed write to a peer that hung up into waiting, so that hyper goes on reading.
+    ///
+    /// An origin may answer early (413, say) and close while the body is still on its way. Its answer is then readable
+    /// although writing fails, and hyper would give up on the first of the two that it notices. The wait ends: a
+    /// connection that cannot be written for one of these reasons has hung up, and that wakes the reader.
+    fn or_deaf<T>(&self, result: io::Result<T>) -> Poll<io::Result<T>> {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        match result {
+            Err(error) if matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset) => {
+                self.meter.deaf.set(true);
+                Poll::Pending
             }
-            *sent += written;
+            other => Poll::Ready(other),
         }
+    }
+
+    fn poll_pass(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if self.meter.deaf.get() {
+            return Poll::Pending;
+        }
+        let result = match slices {
+            [one] => ready!(Pin::new(&mut self.socket).poll_write(cx, one)),
+            many => ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, many)),
+        };
+        match &result {
+            Ok(bytes) => self.meter.passed(*bytes),
+            Err(_) if self.encrypted => self.meter.sent.set(true),
+            Err(_) => {}
+        }
+        self.or_deaf(result)
     }
 }
 
-/// Length of the head that hyper wrote at the start of `slices`.
-///
-/// hyper encodes a head into one buffer and offers that buffer whole until it is written, so it is all there.
-fn head_bytes(slices: &[IoSlice<'_>]) -> usize {
-    let first = slices.iter().find(|slice| !slice.is_empty()).expect("hyper writes something");
-    let end = first.windows(HEAD_END.len()).position(|window| window == HEAD_END);
-    end.expect("hyper offers its head whole") + HEAD_END.len()
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let staged = self.exchange.staged.borrow_mut().take();
-        if let Some(head) = staged {
-            assert!(self.head.is_none(), "the request before is complete");
-            self.head = Some((head, 0));
+impl<S: AsyncRead + AsyncWrite + Unpin> Read for Wire<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let mut scratch = this.scratch.borrow_mut();
+        let limit = scratch.len().min(into.remaining());
+        let mut buffer = ReadBuf::new(&mut scratch[..limit]);
+        ready!(Pin::new(&mut this.socket).poll_read(cx, &mut buffer))?;
+        if !buffer.filled().is_empty() {
+            this.meter.received.set(true);
+            into.put_slice(buffer.filled());
         }
-        if self.head.is_some() {
-            return self.poll_write_head(context, slices);
-        }
-        let written = ready!(Pin::new(&mut self.io).poll_write_vectored(context, slices))?;
-        self.exchange.written.update(|total| total + written as u64);
-        Poll::Ready(Ok(written))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(context, buffer))?;
-        let read = buffer.filled().len() - before;
-        self.exchange.read.update(|total| total + read as u64);
         Poll::Ready(Ok(()))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// Takes at most so many bytes a call, in turn; 0 is "not now".
-    struct Reluctant {
-        accepts: Vec<usize>,
-        calls: usize,
-        got: Vec<u8>,
+impl<S: AsyncRead + AsyncWrite + Unpin> Write for Wire<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
-    impl AsyncWrite for Reluctant {
-        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-            let accepts = self.accepts[self.calls % self.accepts.len()].min(bytes.len());
-            self.calls += 1;
-            if accepts == 0 {
-                return Poll::Pending;
-            }
-            self.got.extend_from_slice(&bytes[..accepts]);
-            Poll::Ready(Ok(accepts))
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn our_head_replaces_the_other_however_reluctantly_the_socket_takes_it(
-            mut accepts in prop::collection::vec(0..20_usize, 1..10),
-            bodies in prop::collection::vec(any::<Vec<u8>>(), 1..4),
-        ) {
-            accepts.push(7);
-            let (mut wire, exchange) = Wire::new(Reluctant { accepts, calls: 0, got: Vec::new() });
-            let mut context = Context::from_waker(std::task::Waker::noop());
-            let mut expected = Vec::new();
-            for (number, body) in bodies.iter().enumerate() {
-                let head = format!("PUT /{number} HTTP/1.1\r\nB: 1\r\na: 2\r\nB: 3\r\n");
-                exchange.stage(Bytes::from(head.clone()), |tail| tail.extend_from_slice(b"X: y\r\n\r\n"));
-                let request = expected.len();
-                expected.extend_from_slice(head.as_bytes());
-                expected.extend_from_slice(b"X: y\r\n\r\n");
-                expected.extend_from_slice(body);
-                let theirs = format!("PUT / HTTP/1.1\r\ncontent-length: {}\r\n\r\n", body.len());
-                let mut done = 0;
-                while done < theirs.len() + body.len() {
-                    let slices = [
-                        IoSlice::new(&theirs.as_bytes()[done.min(theirs.len())..]),
-                        IoSlice::new(&body[done.saturating_sub(theirs.len())..]),
-                    ];
-                    if let Poll::Ready(written) = Pin::new(&mut wire).poll_write_vectored(&mut context, &slices) {
-                        done += written.expect("never fails");
-                    }
+    /// Never answers `Pending` once it has dropped a byte: those bytes are gone, and hyper must not offer them again.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let mut dropped = 0;
+        let mut rest = slices;
+        while let [first, others @ ..] = rest {
+            let of_first = this.meter.drop_head(first);
+            dropped += of_first;
+            if of_first < first.len() {
+                if of_first > 0 {
+                    // The head ends within this slice; hyper offers what is left of it next.
+                    return Poll::Ready(Ok(dropped));
                 }
-                prop_assert_eq!(exchange.written() as usize, expected.len() - request);
+                break;
             }
-            prop_assert_eq!(&wire.io.got, &expected);
+            rest = others;
         }
+        if rest.is_empty() {
+            return Poll::Ready(Ok(dropped));
+        }
+        this.meter.offered(rest.iter().map(|slice| slice.len()).sum());
+        match this.poll_pass(cx, rest) {
+            Poll::Ready(Ok(passed)) => Poll::Ready(Ok(dropped + passed)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending if dropped > 0 => Poll::Ready(Ok(dropped)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// True, so that hyper queues the payload instead of copying it behind its head.
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.meter.deaf.get() {
+            return Poll::Pending;
+        }
+        let result = ready!(Pin::new(&mut this.socket).poll_flush(cx));
+        this.or_deaf(result)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;

@@ -46,7 +46,7 @@ async fn deliver<D: Disk, T: Transport>(order: &Order, shard: &Shard<D>, transpo
         Ok(stored) => stored,
         Err(error) => {
             tracing::error!(id = %shard.id(order.slot), origin = %order.origin, %error, "a message could not be read from the log and is put off");
-            shard.postpone(order.slot);
+            shard.postpone(order.slot, &error);
             return;
         }
     };

@@ -81,7 +81,12 @@ impl<S: Stream, D: Disk> Connection<'_, S, D> {
         if persistence == Persistence::Close { Err(Ended::Lingering) } else { Ok(()) }
     }
 
-    pub(super) async fn refuse(&mut self, refusal: &Refusal, persistence: Persistence, head_only: bool) -> Result<(), Ended> {
+    pub(super) async fn refuse(
+        &mut self,
+        refusal: &Refusal,
+        persistence: Persistence,
+        head_only: bool,
+    ) -> Result<(), Ended> {
         let closes = refusal.close || self.ingress.shard.draining();
         let persistence = if closes { Persistence::Close } else { persistence };
         self.push_refusal(refusal, persistence, head_only);

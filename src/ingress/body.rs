@@ -185,8 +185,11 @@ mod tests {
 
     use super::*;
 
-    /// Feeds `bytes` in pieces cut at `cuts`; the decoded body and what is left over, or the status.
-    fn feed(framing: Framing, max: u64, bytes: &[u8], cuts: &[usize]) -> Result<Option<(Vec<u8>, Vec<u8>)>, u16> {
+    /// The decoded body and what is left over, `None` if it is not complete, or the status.
+    type Fed = Result<Option<(Vec<u8>, Vec<u8>)>, u16>;
+
+    /// Feeds `bytes` in pieces cut at `cuts`.
+    fn feed(framing: Framing, max: u64, bytes: &[u8], cuts: &[usize]) -> Fed {
         let mut decoder = Decoder::new(framing, max);
         let mut buffer = Vec::new();
         let mut ends: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).chain([bytes.len()]).collect();

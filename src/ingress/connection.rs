@@ -233,7 +233,8 @@ impl<S: Stream, D: Disk> Connection<'_, S, D> {
             Ok(permit) => permit,
             Err(refused) => return self.refuse_by_shard(refused, &head, head_bytes, has_body),
         };
-        let longest = if head.framing == Framing::Chunked { self.ingress.rules.body_bytes_max } else { expected as u64 };
+        let longest =
+            if head.framing == Framing::Chunked { self.ingress.rules.body_bytes_max } else { expected as u64 };
         let slowest = Duration::from_secs(longest / BODY_BYTES_PER_SECOND_MIN);
         self.current = Current::Body(Box::new(Body {
             decoder: Decoder::new(head.framing, self.ingress.rules.body_bytes_max),

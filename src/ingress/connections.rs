@@ -49,10 +49,13 @@ impl Watch {
     }
 }
 
+/// A connection's socket, and what is known of it.
+type Open<S> = (Rc<S>, Rc<Watch>);
+
 /// The connections of one core.
 #[derive(Debug)]
 pub struct Connections<S> {
-    open: RefCell<HashMap<u64, (Rc<S>, Rc<Watch>)>>,
+    open: RefCell<HashMap<u64, Open<S>>>,
     next: Cell<u64>,
     now: Cell<Instant>,
     date: RefCell<String>,

@@ -13,6 +13,7 @@ use super::reply::{Persistence, Refusal};
 use crate::config::values;
 use crate::limits::{FIELDS_MAX, TARGET_BYTES_MAX};
 use crate::message::{Origin, Scheme};
+use crate::metrics::exposition::takes_openmetrics;
 use crate::time::Millis;
 
 /// What the configuration says about heads.
@@ -203,7 +204,7 @@ fn survey<'h>(headers: &[Header<'h>], rules: &Rules, last: &mut LastOrigin) -> R
             }
             Field::EndToEnd => {
                 survey.openmetrics |= header.name.eq_ignore_ascii_case("accept")
-                    && value.windows(11).any(|window| window.eq_ignore_ascii_case(b"openmetrics"));
+                    && std::str::from_utf8(value).is_ok_and(takes_openmetrics);
             }
             Field::Added | Field::HopByHop => {}
         }

@@ -28,7 +28,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// A port below 1024 needs a privilege.
-    #[error("LISTEN={listen}: expected a port this user may listen on; ports below 1024 need CAP_NET_BIND_SERVICE, try LISTEN=:8080")]
+    #[error(
+        "LISTEN={listen}: expected a port this user may listen on; ports below 1024 need CAP_NET_BIND_SERVICE, try LISTEN=:8080"
+    )]
     Privileged {
         /// The address.
         listen: Listen,

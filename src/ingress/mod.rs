@@ -4,6 +4,10 @@
 mod answers;
 /// Bodies, decoded in place.
 pub mod body;
+/// One connection.
+pub mod connection;
+/// Who is connected, and for how long.
+pub mod connections;
 /// Fields: which go on, which are ours, which end here.
 pub mod fields;
 /// Heads to requests.
@@ -12,9 +16,5 @@ pub mod head;
 pub mod listener;
 /// Everything we answer.
 pub mod reply;
-/// One connection.
-pub mod connection;
-/// Who is connected, and for how long.
-pub mod connections;
 /// The end of a head, and what may not stand in it.
 pub mod scan;

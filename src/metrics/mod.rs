@@ -277,6 +277,13 @@ impl ShardMetrics {
         counts.connections[side as usize] += 1;
     }
 
+    /// Connections to origins: open now, and opened so far.
+    pub fn connections_out(&self, open: u64, opened: u64) {
+        let mut counts = self.counts.borrow_mut();
+        counts.connections[Side::Out as usize] = open;
+        counts.connections_opened[Side::Out as usize] = opened;
+    }
+
     /// A connection was closed. Panics: more were closed than opened, a fault of the caller.
     pub fn connection_closed(&self, side: Side) {
         self.counts.borrow_mut().connections[side as usize] -= 1;

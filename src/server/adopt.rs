@@ -19,8 +19,8 @@ use crate::shard::state::State;
 use crate::wal::files::{Files, ReadError};
 use crate::wal::index::{Index, Location};
 use crate::wal::payload::{Payload, Progress};
-use crate::wal::recovery::{self, RecoveryError, Visit};
 use crate::wal::record::{HEADER_BYTES, Kind};
+use crate::wal::recovery::{self, RecoveryError, Visit};
 use crate::wal::ticket::Ticket;
 
 /// Suffix of a directory whose messages all stand elsewhere; it is removed at the next opportunity.

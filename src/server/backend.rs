@@ -52,7 +52,9 @@ fn probe() -> io::Result<Backend> {
         let probing = std::thread::spawn(move || tokio_uring::Runtime::new(&builder(modern)).map(drop));
         probing.join().unwrap_or_else(|_| Err(io::Error::other("the probe died")))
     };
-    attempt(true).map(|()| Backend::Uring { modern: true }).or_else(|_| attempt(false).map(|()| Backend::Uring { modern: false }))
+    attempt(true)
+        .map(|()| Backend::Uring { modern: true })
+        .or_else(|_| attempt(false).map(|()| Backend::Uring { modern: false }))
 }
 
 /// The ring of one core.

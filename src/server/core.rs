@@ -13,7 +13,7 @@ use tokio::task::spawn_local;
 use super::adopt::{self, AdoptError};
 use crate::config::Config;
 use crate::control::{Control, Phase, ShardInbox, ShardRequest};
-use crate::delivery::client::HyperTransport;
+use crate::delivery::client::{HyperTransport, TransportConfig};
 use crate::delivery::worker;
 use crate::disk::{Disk, DiskError, while_doing};
 use crate::ingress::connection::{Ingress, Timeouts};
@@ -110,7 +110,8 @@ pub async fn run<D: Disk, S: Stream>(disk: D, start: CoreStart) -> Result<(), Co
     })
     .await?;
     let mut graves = Index::default();
-    let dead = recover(&disk, &start, &config.dead_letter, &mut |visit| DeadLetters::<D>::fold(&mut graves, &visit)).await?;
+    let dead =
+        recover(&disk, &start, &config.dead_letter, &mut |visit| DeadLetters::<D>::fold(&mut graves, &visit)).await?;
     let metrics = ShardMetrics::default();
     let recovered = state.index().len() as u64;
     metrics.recovered(began.elapsed(), recovered, messages.found.damaged + dead.found.damaged);
@@ -128,8 +129,12 @@ pub async fn run<D: Disk, S: Stream>(disk: D, start: CoreStart) -> Result<(), Co
     let adopted = adopt_orphans(&disk, &start, &shard).await?;
     shard.settle();
     tracing::info!(
-        shard = start.shard, messages = recovered, adopted, bytes = messages.found.bytes,
-        took_ms = began.elapsed().as_millis(), "recovered"
+        shard = start.shard,
+        messages = recovered,
+        adopted,
+        bytes = messages.found.bytes,
+        took_ms = began.elapsed().as_millis(),
+        "recovered"
     );
     serve::<D, S>(start, shard, &mut failures).await
 }
@@ -201,12 +206,10 @@ async fn serve<D: Disk, S: Stream>(
     failures: &mut mpsc::Receiver<DiskError>,
 ) -> Result<(), CoreError> {
     let config = Arc::clone(&start.config);
-    let watched = Rc::clone(&shard);
-    let on_connection = Rc::new(move |side, opened: bool| {
-        let metrics = watched.metrics();
-        if opened { metrics.connection_opened(side) } else { metrics.connection_closed(side) }
-    });
-    let transport = Rc::new(HyperTransport::new(config.connect_timeout, Arc::clone(&start.tls), on_connection));
+    let transport = Rc::new(HyperTransport::new(TransportConfig {
+        connect_timeout: config.connect_timeout,
+        tls: Arc::clone(&start.tls),
+    }));
     let ingress = Rc::new(Ingress {
         shard: Rc::clone(&shard),
         rules: Rules {
@@ -232,9 +235,11 @@ async fn serve<D: Disk, S: Stream>(
         }
     });
     let inbox = start.inbox;
-    let (answering, mut requests) = (Rc::clone(&shard), inbox.requests);
+    let (answering, sending, mut requests) = (Rc::clone(&shard), Rc::clone(&transport), inbox.requests);
     spawn_local(async move {
         while let Some(ShardRequest::Snapshot(reply)) = requests.recv().await {
+            let links = sending.counts();
+            answering.metrics().connections_out(links.open.get(), links.opened.get());
             // A scrape that has given up is no loss.
             let _ = reply.send(answering.metrics().snapshot(answering.gauges()));
         }
@@ -245,7 +250,7 @@ async fn serve<D: Disk, S: Stream>(
         loop {
             tokio::time::sleep(TICK).await;
             status.set(phase(&watching));
-            transport.sweep();
+            transport.sweep(monotonic_now());
         }
     });
     let accepting = spawn_local(listener::accept(listener, Rc::clone(&ingress)));
@@ -338,7 +343,9 @@ fn settings(start: &CoreStart) -> Settings {
         default_timeout: config.default_timeout,
         backoff: backoff(config),
         keep_all: config.event_sourcing,
-        memory_max: to_usize(config.max_memory) / start.shards as usize,
+        // On many cores a share could be too small for one large message, which would then never be taken.
+        memory_max: to_usize(config.max_memory / u64::from(start.shards))
+            .max(to_usize(2 * (config.max_body + config.max_head))),
         message_bytes_max: message_bytes_max(config.segment_bytes),
     }
 }

@@ -97,7 +97,10 @@ impl<D: Disk> Shard<D> {
     }
 
     /// Puts an ordered message back for a while: it could not be read, which is not its origin's fault.
-    pub fn postpone(&self, slot: Slot) {
+    pub fn postpone(&self, slot: Slot, error: &ReadError) {
+        if matches!(error, ReadError::Damaged { .. }) {
+            self.metrics.corrupt_record();
+        }
         let due = unix_now().plus(Millis(POSTPONE_MS));
         self.state.borrow_mut().postpone(slot, due);
         self.work.notify_one();
@@ -110,6 +113,9 @@ impl<D: Disk> Shard<D> {
         let id = self.id(order.slot);
         let message = stored.message();
         self.metrics.attempt(attempt.outcome, attempt.elapsed);
+        if order.maybe_duplicate {
+            self.metrics.maybe_duplicate();
+        }
         self.state.borrow_mut().release(order.slot);
         let random = self.random.borrow_mut().next();
         let (history, before) = (stored.history.clone(), order.maybe_duplicate);

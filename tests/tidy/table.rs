@@ -15,7 +15,7 @@ pub const STACK: &[(&str, &[&str])] = &[
             "message", "time", "limits",
         ],
     ),
-    ("admin", &["control", "config", "message", "time", "limits"]),
+    ("admin", &["control", "metrics::exposition", "config", "message", "time", "limits"]),
     // The two ends of a message: they never meet.
     ("ingress", &["control", "shard", "wal::ticket", "metrics", "disk", "net", "config", "message", "time", "limits"]),
     ("delivery", &["shard", "schedule", "metrics", "disk", "net", "config", "message", "time", "limits"]),
@@ -40,6 +40,9 @@ pub const UNSAFE: &str = "src/disk/aligned.rs";
 /// Files that start tasks or threads, and what of: each has an owner that outlives it.
 pub const SPAWNS: &[(&str, &str)] = &[
     ("src/delivery/worker.rs", "a task per delivery"),
+    ("src/ingress/listener.rs", "a task per connection"),
+    ("src/server/core.rs", "the loops of a core, which end with its runtime"),
+    ("src/server/mod.rs", "a thread per core, and the admin listener"),
     ("src/disk/names.rs", "blocking calls on names and files"),
     ("src/server/backend.rs", "the probe for io_uring, which must not spoil a core's own thread"),
     ("src/demo/daemon.rs", "the child process"),

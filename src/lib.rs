@@ -2,51 +2,51 @@
 //!
 //! The modules, in the order a message meets them. `ARCHITECTURE.md` is the map; this is the tour.
 
-/// The bounds of the program, with unit and reason.
+// The bounds of the program, with unit and reason.
 pub mod limits;
-/// Instants and durations, and the only functions that read a clock.
+// Instants and durations, and the only functions that read a clock.
 pub mod time;
 
-/// The nouns: message ids, origins, drafts.
+// The nouns: message ids, origins, drafts.
 pub mod message;
 
-/// Bytes in, 202 out.
+// Bytes in, 202 out.
 pub mod ingress;
-/// Sockets.
+// Sockets.
 pub mod net;
 
-/// The write-ahead log: what is durable, and where.
+// The write-ahead log: what is durable, and where.
 pub mod wal;
 
-/// How one try at a delivery ended, when the next one is due, and whose turn it is.
+// How one try at a delivery ended, when the next one is due, and whose turn it is.
 pub mod schedule;
 
-/// What the log asks of a disk.
+// What the log asks of a disk.
 pub mod disk;
 
-/// The hub: one core's messages and the verbs on them.
+// The hub: one core's messages and the verbs on them.
 pub mod shard;
 
-/// Bytes out, an [`schedule::attempt::Attempt`] back.
+// Bytes out, an [`schedule::attempt::Attempt`] back.
 pub mod delivery;
 
-/// Counters and histograms: looks on, never steers.
+// Counters and histograms: looks on, never steers.
 pub mod metrics;
 
-/// What the outside may ask of running shards.
+// What the outside may ask of running shards.
 pub mod control;
 
-/// Environment variables to a validated configuration.
+// Environment variables to a validated configuration.
 pub mod config;
 
-/// Log lines.
+// Log lines.
 pub mod telemetry;
 
-/// The admin listener.
+// The admin listener.
 pub mod admin;
-/// The command line.
+// The command line.
 pub mod cli;
-/// The main job, shown on this machine.
+// The main job, shown on this machine.
 pub mod demo;
-/// One core from start to drain, and the process around them.
+// One core from start to drain, and the process around them.
 pub mod server;

@@ -1,10 +1,10 @@
 //! Environment variables to a validated [`Config`]: what there is to configure, and where it comes from.
 
-/// The list of variables.
+// The list of variables.
 pub mod table;
-/// One text, one checked value.
+// One text, one checked value.
 mod validate;
-/// Sizes, durations, addresses.
+// Sizes, durations, addresses.
 pub mod values;
 
 use std::ffi::OsString;

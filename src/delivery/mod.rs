@@ -8,7 +8,7 @@ use crate::message::{MessageId, Origin};
 use crate::schedule::attempt::Attempt;
 use crate::time::Millis;
 
-/// The transport of the daemon.
+// The transport of the daemon.
 pub mod client;
 mod connect;
 mod failure;
@@ -16,10 +16,10 @@ mod link;
 mod payload;
 mod pool;
 mod resolve;
-/// Whom egress trusts.
+// Whom egress trusts.
 pub mod tls;
 mod wire;
-/// The workers of a core.
+// The workers of a core.
 pub mod worker;
 
 pub use link::LinkCounts;

@@ -15,15 +15,15 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::time::monotonic_now;
 
-/// The child process.
+// The child process.
 pub mod daemon;
-/// Just enough HTTP/1.1 for both ends.
+// Just enough HTTP/1.1 for both ends.
 pub mod http;
-/// The destination.
+// The destination.
 pub mod receiver;
-/// The progress bars and the table.
+// The progress bars and the table.
 pub mod report;
-/// The source.
+// The source.
 pub mod sender;
 
 use daemon::Daemon;

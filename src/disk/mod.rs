@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-/// Block-aligned buffers, and the only unsafe code of the crate.
+// Block-aligned buffers, and the only unsafe code of the crate.
 pub mod aligned;
-/// Names, sizes and first blocks: everything off the path of a commit, shared by both real disks.
+// Names, sizes and first blocks: everything off the path of a commit, shared by both real disks.
 pub mod names;
-/// Writes and reads on a blocking thread.
+// Writes and reads on a blocking thread.
 pub mod portable;
-/// Writes and reads through `io_uring`.
+// Writes and reads through `io_uring`.
 pub mod uring;
 
 use aligned::AlignedBuf;

@@ -1,8 +1,8 @@
 //! The nouns: [`MessageId`], [`Origin`], and the [`Draft`] of a message that is not durable yet.
 
-/// Ids.
+// Ids.
 mod id;
-/// Destinations.
+// Destinations.
 mod origin;
 
 pub use id::{IdSource, MessageId, Xorshift};

@@ -1,6 +1,6 @@
 //! Counters and histograms of one shard, and their sums over shards. Looks on, never steers.
 
-/// Snapshots to Prometheus text.
+// Snapshots to Prometheus text.
 pub mod exposition;
 
 use std::cell::{Cell, RefCell};

@@ -1,8 +1,8 @@
 //! What a connection needs of a socket: the trait [`Stream`], with buffers that pass by value, as a ring wants them.
 
-/// Sockets over epoll.
+// Sockets over epoll.
 pub mod portable;
-/// Sockets over `io_uring`.
+// Sockets over `io_uring`.
 pub mod uring;
 
 use std::io;

@@ -1,12 +1,12 @@
 //! *When*, and *to whom next*: knows slots, origins and times, never bytes or files.
 
-/// How one try at a delivery ended.
+// How one try at a delivery ended.
 pub mod attempt;
-/// How long to wait after a failure, or whether to give up.
+// How long to wait after a failure, or whether to give up.
 pub mod backoff;
-/// Lists through one table of nodes.
+// Lists through one table of nodes.
 pub mod links;
-/// Whose turn it is.
+// Whose turn it is.
 pub mod scheduler;
-/// Delayed messages by due time.
+// Delayed messages by due time.
 pub mod wheel;

@@ -1,10 +1,10 @@
 //! The process: one pinned thread per core, the admin listener and the signals on the main thread.
 
-/// Taking over the logs of cores that are no more.
+// Taking over the logs of cores that are no more.
 pub mod adopt;
-/// Which I/O to run on.
+// Which I/O to run on.
 pub mod backend;
-/// One core.
+// One core.
 pub mod core;
 
 use std::error::Error;

@@ -1,15 +1,15 @@
 //! The hub: one core's messages and the verbs on them. Connections submit, workers take and conclude, the commit loop
 //! makes durable; none of them knows the others.
 
-/// Recently written batches.
+// Recently written batches.
 pub mod cache;
-/// What an attempt means for its message.
+// What an attempt means for its message.
 pub mod conclude;
-/// Messages that were given up.
+// Messages that were given up.
 pub mod dead_letters;
-/// The verbs of the workers.
+// The verbs of the workers.
 mod orders;
-/// The fold.
+// The fold.
 pub mod state;
 
 use std::cell::{Cell, RefCell};

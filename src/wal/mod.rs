@@ -1,28 +1,127 @@
-//! The write-ahead log: what is durable, and where.
+//! The write-ahead log: what is durable, and where. This is the specification of its format, version 1.
+//!
+//! # Constraints
+//!
+//! - A record is durable when the `O_DSYNC` write of its batch has returned; nothing else makes it so.
+//! - A write may be torn: any subset of its blocks may have landed, in any order. Blocks that were not written are as
+//!   they were. A durable block is never written again while its segment is part of the log.
+//! - One batch per log is in flight, so only the last batch of a log can be torn.
+//! - One flipped bit may cost the one record it is in, and nothing else.
+//! - Bytes of a file's former life, of another shard, or at another offset never pass for current: every header's
+//!   checksum starts from its *position* (shard, segment, offset).
+//!
+//! # Files
+//!
+//! ```text
+//! <TRANSACTION_LOG>/LOCK                        pid of the holder, locked with flock(2)
+//! <TRANSACTION_LOG>/shard-NN/NNNNNNNNNNNN.wal   segments of core NN, numbered without gaps
+//! <DEAD_LETTER>/shard-NN/NNNNNNNNNNNN.wal       the same, for messages that were given up
+//! <TRANSACTION_LOG>/corrupt/*.damaged           what recovery set aside
+//! *.new                                         unfinished, removed at start
+//! *.adopted                                     a directory whose messages stand elsewhere, removed at start
+//! ```
+//!
+//! A segment is created complete: its blocks are written once with zeros under a `.new` name, synced, renamed, and its
+//! directory synced. One whose messages have all ended is renamed to the next free number and used again.
+//!
+//! # Layout
+//!
+//! Little-endian; offsets and lengths in bytes; `crc` is CRC-32C. `crc(position, b)` is the CRC of shard `u32`, segment
+//! `u32`, offset `u32` and then `b`.
+//!
+//! ```text
+//! segment   block 0: header | batch | batch | ... | zeros, or a former life
+//!   0  8    "DISPWAL\n"
+//!   8  2    version, 1
+//!  10  2    0
+//!  12  4    shard
+//!  16  4    segment, equal to the file's name
+//!  20  4    0
+//!  24  8    when it was begun, Unix milliseconds
+//!  32  4    batches of the segment before that are part of the log; 0xFFFFFFFF: there is none before
+//!  36  1    1: the last of those batches is torn
+//!  37 23    0
+//!  60  4    crc(position, bytes 0..60)
+//!  64 ..    0 up to 4096
+//!
+//! batch     at a multiple of 4096, padded with zeros to the next: header | record | record | ...
+//!   0  4    0xBA7CD15C
+//!   4  4    number in the segment, from 0
+//!   8  4    bytes, header included, padding excluded
+//!  12  4    records
+//!  16 12    0
+//!  28  4    crc(position, bytes 0..28)
+//!
+//! record    at a multiple of 8 from the batch's start: header | payload
+//!   0  2    0xD15C
+//!   2  1    kind: 1 accepted, 2 retry, 3 delivered, 4 dead-lettered, 5 dead letter
+//!   3  1    0
+//!   4  4    bytes, header included, padding to 8 excluded
+//!   8 16    message id, UUIDv7
+//!  24  4    crc of the payload
+//!  28  4    crc(position, bytes 0..28)
+//!
+//! accepted, dead letter
+//!   0  8    accepted at, Unix milliseconds
+//!   8  8    due at, Unix milliseconds; 0: at once
+//!  16  4    timeout of an attempt, milliseconds; 0: the default
+//!  20  2    attempts made
+//!  22  1    1: an earlier attempt may have reached the origin
+//!  23  1    scheme: 0 http, 1 https
+//!  24  2    port
+//!  26  2    bytes of the host
+//!  28  4    bytes of the head
+//!  32  4    bytes of the body
+//!  36  4    bytes of the tagged fields
+//!  40 ..    host | tagged fields | head | body
+//!
+//! retry              0 8 due at   8 2 attempts made   10 1 maybe duplicate   11 5 0   16 .. tagged fields
+//! delivered          0 8 at       8 2 attempts made   10 2 status
+//! dead-lettered      0 8 at       8 1 class            9 3 0
+//!
+//! tagged field       0 2 tag      2 2 0                4 4 bytes of the value   8 .. value
+//!   1 history        12 bytes per failed attempt: at 8, class 1, 0 1, status 2 (0: none)
+//!   2 death          12 bytes, the same layout: when, why, last status   (dead letter only)
+//!   3 answer         start of the last answer's body                     (dead letter only)
+//! ```
+//!
+//! The head is stored as it will be sent, but for the fields that differ per attempt and the final empty line. Classes
+//! are the codes of [`Failure`](crate::schedule::attempt::Failure). A tag, a kind or a code that a later version adds
+//! is refused by this one with a message that names it; nothing is skipped silently.
+//!
+//! # Recovery
+//!
+//! Segments are read oldest first. The header of each says how the one before ended, so what a crash left behind the
+//! end of a segment, or what a failed write wrote to it, is told from what was acknowledged. The table of verdicts is
+//! with [`segment::scan`]. Recovery never continues a segment: it begins a new one, whose header seals the last.
+//!
+//! # Changing the format
+//!
+//! Raise [`segment::VERSION`], keep reading the old one, add a golden file, and change this text in the same commit.
 
-/// Records on their way to the disk together.
+// Records on their way to the disk together.
 pub mod batch;
-/// Names and open files.
+// Names and open files.
 pub mod files;
-/// Where live messages stand.
+// Where live messages stand.
 pub mod index;
-/// Fields and positions.
+// Fields and positions.
 pub mod layout;
-/// One process per directory.
+// One process per directory.
 pub mod lock;
-/// Appending and committing.
+// Appending and committing.
 pub mod log;
-/// What records say.
+// What records say.
 pub mod payload;
-/// The frame of a record.
+// The frame of a record.
 pub mod record;
-/// A directory to its records.
+// A directory to its records.
 pub mod recovery;
-/// Segments, batches and the scan.
+// Segments, batches and the scan.
 pub mod segment;
-/// The next segment.
+// The next segment.
 pub mod spare;
-/// Waiting for a batch.
+// Waiting for a batch.
 pub mod ticket;
-/// The end of the log.
+// The end of the log.
 pub mod writer;

@@ -35,7 +35,7 @@ pub enum ServerError {
     #[error("IO_BACKEND=uring: {}", backend::REMEDY)]
     Backend(#[source] std::io::Error),
     /// The log is another's, or cannot be made.
-    #[error("TRANSACTION_LOG")]
+    #[error("the log")]
     Lock(#[from] LockError),
     /// An address cannot be listened on.
     #[error(transparent)]
@@ -81,7 +81,7 @@ pub fn chain(error: &dyn Error) -> String {
 /// Runs the daemon until it is told to stop (SIGTERM, SIGINT) or cannot go on.
 pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
     let descriptors = raise_descriptor_limit();
-    let _lock = lock::lock(&config.transaction_log)?;
+    let _locks = [lock::lock(&config.transaction_log)?, lock::lock(&config.dead_letter)?];
     let backend = backend::choose(config.io_backend).map_err(ServerError::Backend)?;
     let tls = tls::client_config(config.tls_ca.as_deref())?;
     let (sockets, data) = listener::bind(config.listen, config.cores.len())?;

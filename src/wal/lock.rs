@@ -24,7 +24,7 @@ pub enum LockError {
         holder: String,
     },
     /// A file, not a directory.
-    #[error("{} is a regular file, not a directory: a log of the first Dispatcher? It is left untouched; set TRANSACTION_LOG to another path", path.display())]
+    #[error("{} is a regular file, not a directory: a log of the first Dispatcher? It is left untouched; choose another path", path.display())]
     RegularFile {
         /// The path.
         path: PathBuf,

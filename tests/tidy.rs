@@ -87,6 +87,14 @@ fn the_stack_has_no_cycle() {
 }
 
 #[test]
+fn the_table_names_nothing_that_is_gone() {
+    let broken = rules::unused(&tree());
+    assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
+    let everything = table::STACK.len() + table::SPAWNS.len();
+    assert_eq!(rules::unused(&[Source::new("src/time.rs", "//! Time.\n")]).len(), everything - 1);
+}
+
+#[test]
 fn unsafe_stands_in_one_file() {
     holds(rules::unsafe_code);
     let text = "#![deny(unsafe_code)]\nunsafe impl Send for A {}\n";

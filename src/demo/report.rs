@@ -128,7 +128,11 @@ impl Report {
         let again = self.sent.saturating_sub(self.acknowledged);
         row("sent", self.sent, &format!("{again} of them again, because no answer came before the kill"));
         row("acknowledged", self.acknowledged, "answered 202: on disk");
-        row("delivered", self.delivered, &format!("bodies intact, after {} answers of 503", HumanCount(self.failed)));
+        row("answered 503", self.failed, "by the receiver at first; each was tried again");
+        let early = self.delivered.saturating_sub(self.acknowledged);
+        let early =
+            if early > 0 { format!(", {early} of them on disk though the kill took their 202") } else { String::new() };
+        row("delivered", self.delivered, &format!("bodies intact{early}"));
         let marks = if self.unmarked_duplicates == 0 { "marked" } else { "NOT ALL MARKED" };
         row("duplicates", self.duplicates, &format!("{marks} X-Dispatcher-Maybe-Duplicate: true"));
         row("lost", self.lost, if self.lost == 0 { "of those acknowledged" } else { "ACKNOWLEDGED AND NOT DELIVERED" });
@@ -192,7 +196,8 @@ mod tests {
             "accept p50          0.31   ms",
             "p99 2.15 ms",
             "took                 8.4   seconds",
-            "after 4,321 answers of 503",
+            "answered 503       4,321   by",
+            "3 of them on disk",
         ] {
             assert!(table.contains(row), "{row:?} in {table}");
         }

@@ -105,6 +105,18 @@ pub fn stack(rows: &[(&str, &[&str])]) -> Vec<String> {
     broken
 }
 
+/// What the table allows and nothing uses any more.
+pub fn unused(sources: &[Source]) -> Vec<String> {
+    let modules: Vec<Vec<&str>> =
+        sources.iter().filter(|source| source.path.starts_with("src/")).map(Source::module).collect();
+    let gone = table::STACK.iter().filter(|(name, _)| !modules.iter().any(|module| module.first() == Some(name)));
+    let quiet = table::SPAWNS
+        .iter()
+        .filter(|(path, _)| !sources.iter().any(|source| source.path == *path && !starts(source).is_empty()));
+    let rows = gone.map(|(name, _)| format!("tests/tidy/table.rs: there is no module {name}"));
+    rows.chain(quiet.map(|(path, _)| format!("tests/tidy/table.rs: {path} starts nothing"))).collect()
+}
+
 /// `unsafe` only where the table says.
 pub fn unsafe_code(source: &Source) -> Vec<String> {
     if source.path == table::UNSAFE {
@@ -122,15 +134,17 @@ pub fn spawns(source: &Source) -> Vec<String> {
     if !source.path.starts_with("src/") || table::SPAWNS.iter().any(|(path, _)| *path == source.path) {
         return Vec::new();
     }
-    let starts = |word: &str| {
-        let calls = source.words(word).into_iter().filter(|at| source.code[at + word.len()..].starts_with('('));
-        calls.collect::<Vec<_>>()
+    starts(source).into_iter().map(|at| source.at(at, "starts a task, but is not in tests/tidy/table.rs")).collect()
+}
+
+/// Where the code starts something: a method or a path called `spawn`, or a function that can be nothing else.
+fn starts(source: &Source) -> Vec<usize> {
+    let calls = |word: &'static str| {
+        source.words(word).into_iter().filter(move |at| source.code[at + word.len()..].starts_with('('))
     };
-    // A function of ours may be called `spawn`; a method or a path of that name starts something.
-    let methods = starts("spawn").into_iter().filter(|at| source.code[..*at].ends_with(['.', ':']));
-    let defined = |at: &usize| source.code[..*at].ends_with("fn ");
-    let named = ["spawn_local", "spawn_blocking"].into_iter().flat_map(starts).filter(|at| !defined(at));
-    methods.chain(named).map(|at| source.at(at, "starts a task, but is not in tests/tidy/table.rs")).collect()
+    let methods = calls("spawn").filter(|at| source.code[..*at].ends_with(['.', ':']));
+    let named = ["spawn_local", "spawn_blocking"].into_iter().flat_map(calls);
+    methods.chain(named.filter(|at| !source.code[..*at].ends_with("fn "))).collect()
 }
 
 /// `select!` opens with `biased;`, so that a simulation replays.

@@ -34,7 +34,8 @@ impl Source {
     /// Takes a file apart.
     pub fn new(path: &str, text: &str) -> Self {
         let (code, comments) = separate(text);
-        let code = if path.ends_with("_tests.rs") { String::new() } else { without_tests(&code) };
+        let tests = path.ends_with("_tests.rs") || path.ends_with("/tests.rs");
+        let code = if tests { String::new() } else { without_tests(&code) };
         Self { path: path.to_owned(), text: text.to_owned(), code, comments }
     }
 

@@ -51,8 +51,21 @@ pub const SPAWNS: &[(&str, &str)] = &[
 ];
 
 /// What a pure file does not do: async, clocks, randomness, input and output, logging.
-pub const IMPURE: &[&str] =
-    &["async", "await", "tokio", "unix_now", "monotonic_now", "getrandom", "std::fs", "rustix", "tracing"];
+pub const IMPURE: &[&str] = &[
+    "async",
+    "await",
+    "tokio",
+    "unix_now",
+    "monotonic_now",
+    "getrandom",
+    "std::fs",
+    "rustix",
+    "trace!",
+    "debug!",
+    "info!",
+    "warn!",
+    "error!",
+];
 
 /// Left for later.
 pub const LEFTOVER_MACROS: &[&str] = &["todo!", "unimplemented!", "dbg!"];

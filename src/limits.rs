@@ -9,8 +9,9 @@ pub const BLOCK_BYTES: usize = 4096;
 /// throughput.
 pub const BATCH_BYTES: usize = 1 << 20;
 
-/// Buffer with which a batch starts, in bytes; it grows up to [`BATCH_BYTES`].
-pub const BATCH_START_BYTES: usize = 64 << 10;
+/// Smallest buffer of a batch, in bytes. A batch starts with what the one before needed, so that at a low rate a
+/// message does not hold a large buffer in the cache, and at a high rate none has to grow.
+pub const BATCH_START_BYTES: usize = 8 << 10;
 
 /// Smallest and largest `SEGMENT_BYTES`. A recovery reads a segment whole, so this bounds its memory per shard.
 pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;

@@ -21,13 +21,18 @@ pub struct Batch {
 
 impl Default for Batch {
     fn default() -> Self {
-        let mut buffer = AlignedBuf::with_capacity(BATCH_START_BYTES);
-        buffer.set_len(BATCH_HEADER_BYTES);
-        Self { buffer, records: Vec::new(), messages: 0 }
+        Self::with_capacity(BATCH_START_BYTES)
     }
 }
 
 impl Batch {
+    /// Empty, with room for `bytes` before it has to grow.
+    pub fn with_capacity(bytes: usize) -> Self {
+        let mut buffer = AlignedBuf::with_capacity(bytes);
+        buffer.set_len(BATCH_HEADER_BYTES);
+        Self { buffer, records: Vec::new(), messages: 0 }
+    }
+
     /// Appends a record.
     pub fn push(&mut self, id: MessageId, payload: &Payload<'_>) {
         let start = self.buffer.len();

@@ -16,7 +16,7 @@ use super::spare::{Space, Spare};
 use super::ticket::{Gate, Ticket};
 use super::writer::Writer;
 use crate::disk::{Disk, DiskError};
-use crate::limits::{BATCH_BYTES, to_usize};
+use crate::limits::{BATCH_BYTES, BATCH_START_BYTES, to_usize};
 use crate::message::MessageId;
 use crate::time::{monotonic_now, unix_now};
 
@@ -32,11 +32,12 @@ pub struct Log<D: Disk> {
     appended: Notify,
     queued_bytes: Cell<usize>,
     room: Cell<usize>,
+    /// What the last batch needed, for the next one.
+    capacity: Cell<usize>,
     failing: Cell<bool>,
     begun: Notify,
 }
 
-#[derive(Default)]
 struct Pending {
     batch: Batch,
     gate: Rc<Gate>,
@@ -53,6 +54,7 @@ impl<D: Disk> Log<D> {
             appended: Notify::new(),
             queued_bytes: Cell::new(0),
             room: Cell::new(0),
+            capacity: Cell::new(BATCH_START_BYTES),
             failing: Cell::new(false),
             begun: Notify::new(),
         }
@@ -93,7 +95,8 @@ impl<D: Disk> Log<D> {
         let mut queue = self.queue.borrow_mut();
         let full = queue.back().is_none_or(|pending| pending.batch.bytes() >= BATCH_BYTES);
         if full {
-            queue.push_back(Pending::default());
+            let batch = Batch::with_capacity(self.capacity.get());
+            queue.push_back(Pending { batch, gate: Rc::default() });
         }
         let pending = queue.back_mut().expect("one was pushed if there was none");
         let before = if full { 0 } else { pending.batch.bytes() };
@@ -138,6 +141,7 @@ impl<D: Disk> Log<D> {
                 continue;
             };
             let queued = batch.bytes();
+            self.capacity.set(queued.next_power_of_two().clamp(BATCH_START_BYTES, BATCH_BYTES));
             self.commit(&mut writer, batch, &gate, durable).await?;
             self.queued_bytes.update(|bytes| bytes - queued);
             self.room.set(writer.room());

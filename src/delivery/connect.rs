@@ -80,7 +80,8 @@ impl Connector {
         let addresses = resolve(origin.host(), origin.port()).await.map_err(ConnectError::Resolve)?;
         let stream = connect_any(&addresses).await.map_err(ConnectError::Tcp)?;
         // A request is one write; waiting to fill a packet (Nagle) would only delay the end of a large one.
-        stream.set_nodelay(true).map_err(ConnectError::Tcp)?;
+        // Without it the connection is slower, not wrong.
+        let _ = stream.set_nodelay(true);
         match origin.scheme() {
             Scheme::Http => Ok(Socket::Plain(stream)),
             Scheme::Https => {
@@ -92,12 +93,14 @@ impl Connector {
     }
 }
 
-/// What the certificate must name: an address is looked for among its IP names and is not sent as SNI (RFC 6066 §3).
+/// What the certificate must name: an address is looked for among its IP names and is not sent as SNI, and a name is
+/// sent without the final dot of an absolute one (RFC 6066 §3).
 fn server_name(host: &str) -> io::Result<ServerName<'static>> {
     match host.parse::<IpAddr>() {
         Ok(address) => Ok(ServerName::from(address)),
         Err(_) => {
-            ServerName::try_from(host.to_owned()).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+            let name = host.strip_suffix('.').unwrap_or(host).to_owned();
+            ServerName::try_from(name).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
         }
     }
 }
@@ -188,6 +191,20 @@ mod tests {
         assert_eq!(stream.peer_addr().unwrap(), open);
         let error = connect_any(&[closed, closed]).await.unwrap_err();
         assert_eq!(failure::of_connect(&error), Failure::Refused);
+    }
+
+    #[test]
+    fn each_step_of_connecting_has_its_class() {
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let table = [
+            (ConnectError::Resolve(refused()), Failure::Dns),
+            (ConnectError::Tcp(refused()), Failure::Refused),
+            (ConnectError::Tls(io::ErrorKind::UnexpectedEof.into()), Failure::Tls),
+            (ConnectError::Timeout, Failure::ConnectTimeout),
+        ];
+        for (error, failure) in table {
+            assert_eq!(error.failure(), failure, "{error}");
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub struct Outbound {
     pub message_id: MessageId,
     /// Sent as `X-Dispatcher-Attempt`.
     pub attempt: u32,
-    /// Sent as `X-Dispatcher-Maybe-Duplicate: true`.
+    /// Sent as `X-Dispatcher-Maybe-Duplicate: true`. A second copy within one attempt carries it in any case.
     pub maybe_duplicate: bool,
     /// The body.
     pub body: Bytes,

@@ -78,9 +78,6 @@ pub const ANSWER_BYTES_MAX: usize = 4 << 10;
 /// new connection than the outcome of this one with waiting.
 pub const DRAIN_MS_MAX: u64 = 1000;
 
-/// One read from an origin, in bytes. One buffer of this size per core.
-pub const RESPONSE_READ_BYTES: usize = 16 << 10;
-
 /// A response head, in bytes.
 pub const RESPONSE_HEAD_BYTES_MAX: usize = 64 << 10;
 

@@ -16,7 +16,6 @@ use super::connect::{ConnectError, Connector};
 use super::link::{Broken, Link, LinkCounts};
 use super::payload::Payload;
 use super::pool::Pool;
-use super::wire::{self, Scratch};
 use super::{Outbound, Transport};
 use crate::limits;
 use crate::message::Origin;
@@ -36,7 +35,6 @@ pub struct TransportConfig {
 pub struct HyperTransport {
     connector: Connector,
     pool: RefCell<Pool<Box<Link>>>,
-    scratch: Scratch,
     counts: Rc<LinkCounts>,
 }
 
@@ -46,7 +44,6 @@ impl HyperTransport {
         Self {
             connector: Connector::new(config.tls, config.connect_timeout),
             pool: RefCell::new(Pool::new()),
-            scratch: wire::scratch(),
             counts: Rc::default(),
         }
     }
@@ -110,7 +107,7 @@ impl HyperTransport {
             tracing::debug!(%origin, class = error.failure().as_str(), error = &error as &dyn Error, "no connection");
             error.failure()
         })?;
-        let link = Link::new(socket, monotonic_now(), Rc::clone(&self.scratch), Rc::clone(&self.counts)).await?;
+        let link = Link::new(socket, monotonic_now(), Rc::clone(&self.counts)).await?;
         Ok(Box::new(link))
     }
 }

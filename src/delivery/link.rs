@@ -17,12 +17,13 @@ use http::{Method, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use tokio::task::coop::unconstrained;
 
 use super::connect::Socket;
 use super::failure;
 use super::payload::{OneFrame, Payload};
-use super::wire::{Meter, Scratch, Wire};
+use super::wire::{Meter, Wire};
 use crate::limits;
 use crate::schedule::attempt::Failure;
 
@@ -37,11 +38,13 @@ pub struct LinkCounts {
     pub stale_retries: Cell<u64>,
 }
 
+type Driver = http1::Connection<TokioIo<Wire<Socket>>, OneFrame>;
+
 /// An open connection.
 pub(super) struct Link {
     sender: http1::SendRequest<OneFrame>,
     /// `None` once the connection is closed.
-    driver: Option<http1::Connection<Wire<Socket>, OneFrame>>,
+    driver: Option<Driver>,
     meter: Rc<Meter>,
     opened_at: Instant,
     counts: Rc<LinkCounts>,
@@ -58,19 +61,14 @@ pub(super) struct Broken {
 
 impl Link {
     /// Makes a connection of a socket; sends nothing.
-    pub(super) async fn new(
-        socket: Socket,
-        opened_at: Instant,
-        scratch: Scratch,
-        counts: Rc<LinkCounts>,
-    ) -> Result<Self, Failure> {
+    pub(super) async fn new(socket: Socket, opened_at: Instant, counts: Rc<LinkCounts>) -> Result<Self, Failure> {
         let meter = Rc::new(Meter::new());
         let encrypted = matches!(socket, Socket::Tls(_));
-        let wire = Wire::new(socket, encrypted, Rc::clone(&meter), scratch);
+        let wire = Wire::new(socket, encrypted, Rc::clone(&meter));
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(limits::RESPONSE_HEAD_BYTES_MAX)
             .max_header_size(limits::RESPONSE_HEAD_BYTES_MAX)
-            .handshake(wire)
+            .handshake(TokioIo::new(wire))
             .await
             .map_err(|error| failure::of_exchange(&error, false))?;
         counts.open.set(counts.open.get() + 1);
@@ -174,7 +172,7 @@ impl Drop for Link {
     }
 }
 
-fn poll_driver(driver: &mut Option<http1::Connection<Wire<Socket>, OneFrame>>, cx: &mut Context<'_>) {
+fn poll_driver(driver: &mut Option<Driver>, cx: &mut Context<'_>) {
     if let Some(running) = driver
         && Pin::new(running).poll(cx).is_ready()
     {

@@ -7,16 +7,13 @@
 //!
 //! The payload ([`super::payload`]) is a whole request with a head of its own.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-use crate::limits;
 
 const END_OF_HEAD: &[u8; 4] = b"\r\n\r\n";
 
@@ -112,27 +109,18 @@ impl Meter {
     }
 }
 
-/// Buffer through which the connections of one thread read: hyper's can only be filled without `unsafe` by copying.
-pub(super) type Scratch = Rc<RefCell<Box<[u8]>>>;
-
-/// A [`Scratch`] of the size every read of a connection fits.
-pub(super) fn scratch() -> Scratch {
-    Rc::new(RefCell::new(vec![0; limits::RESPONSE_READ_BYTES].into_boxed_slice()))
-}
-
 /// A socket as hyper sees it.
 #[derive(Debug)]
 pub(super) struct Wire<S> {
     socket: S,
     encrypted: bool,
     meter: Rc<Meter>,
-    scratch: Scratch,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// `encrypted` says that a failed write may have sent something: a TLS session sends record by record.
-    pub(super) fn new(socket: S, encrypted: bool, meter: Rc<Meter>, scratch: Scratch) -> Self {
-        Self { socket, encrypted, meter, scratch }
+    pub(super) fn new(socket: S, encrypted: bool, meter: Rc<Meter>) -> Self {
+        Self { socket, encrypted, meter }
     }
 
     /// Turns a failed write to a peer that hung up into waiting, so that hyper goes on reading.
@@ -168,22 +156,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Read for Wire<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, mut into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let mut scratch = this.scratch.borrow_mut();
-        let limit = scratch.len().min(into.remaining());
-        let mut buffer = ReadBuf::new(&mut scratch[..limit]);
-        ready!(Pin::new(&mut this.socket).poll_read(cx, &mut buffer))?;
-        if !buffer.filled().is_empty() {
+        let before = into.filled().len();
+        ready!(Pin::new(&mut this.socket).poll_read(cx, into))?;
+        if into.filled().len() > before {
             this.meter.received.set(true);
-            into.put_slice(buffer.filled());
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Write for Wire<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }

@@ -10,11 +10,10 @@ pub mod core;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use rustix::process::Resource;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::backend::Backend;
 use self::core::{CoreError, CoreStart};
@@ -131,9 +130,8 @@ struct Attended {
 
 struct CoreThread {
     shard: u32,
-    handle: JoinHandle<Result<(), ServerError>>,
-    /// Resolves when the thread is over.
-    over: tokio::sync::oneshot::Receiver<()>,
+    /// How the core ended; dropped without a word if its thread panicked.
+    end: oneshot::Receiver<Result<(), ServerError>>,
 }
 
 /// What the main thread does while the cores work.
@@ -146,11 +144,7 @@ async fn attend(mut attended: Attended) -> Result<(), ServerError> {
     let mut waiting = shards;
     let mut cores = futures_util::stream::FuturesUnordered::new();
     for thread in attended.threads {
-        cores.push(async move {
-            // Dropped without a word when the thread panics.
-            let _ = thread.over.await;
-            (thread.shard, thread.handle.join())
-        });
+        cores.push(async move { thread.end.await.unwrap_or(Err(ServerError::Died { shard: thread.shard })) });
     }
     let mut stopping = false;
     loop {
@@ -158,9 +152,7 @@ async fn attend(mut attended: Attended) -> Result<(), ServerError> {
             biased;
             ended = futures_util::StreamExt::next(&mut cores) => match ended {
                 None => return Ok(()),
-                Some((_, Ok(Ok(())))) => {}
-                Some((_, Ok(Err(error)))) => return Err(error),
-                Some((shard, Err(_))) => return Err(ServerError::Died { shard }),
+                Some(ended) => ended?,
             },
             _ = terminate.recv() => stopping = stop(&attended.stop, stopping),
             _ = interrupt.recv() => stopping = stop(&attended.stop, stopping),
@@ -188,26 +180,32 @@ fn stop(sender: &watch::Sender<bool>, stopping: bool) -> bool {
     true
 }
 
+/// The end is told before the core's runtime is dropped, which would wait for every helper thread: a name lookup that
+/// hangs must not hold up the exit.
 fn spawn_core(backend: Backend, start: CoreStart) -> Result<CoreThread, ServerError> {
-    let (ended, over) = tokio::sync::oneshot::channel();
+    let (ended, end) = oneshot::channel();
     let shard = start.shard;
     let cpu = start.config.cores[shard as usize];
-    let body = move || {
-        let _ended = ended;
-        pin(cpu);
-        let failed = |source| ServerError::Core { shard, source };
-        let result = match backend {
-            Backend::Uring { .. } => {
-                backend::run(backend, core::run::<UringDisk, tokio_uring::net::TcpStream>(UringDisk, start))
-            }
-            Backend::Portable => {
-                backend::run(backend, core::run::<PortableDisk, tokio::net::TcpStream>(PortableDisk, start))
-            }
-        };
-        result?.map_err(failed)
+    let tell = move |result: Result<(), CoreError>| {
+        // Nobody listens only when the process is on its way out.
+        let _ = ended.send(result.map_err(|source| ServerError::Core { shard, source }));
     };
-    let handle = std::thread::Builder::new().name(format!("core-{shard}")).spawn(body)?;
-    Ok(CoreThread { shard, handle, over })
+    let body = move || {
+        pin(cpu);
+        let ran = match backend {
+            Backend::Uring { .. } => backend::run(backend, async move {
+                tell(core::run::<UringDisk, tokio_uring::net::TcpStream>(UringDisk, start).await);
+            }),
+            Backend::Portable => backend::run(backend, async move {
+                tell(core::run::<PortableDisk, tokio::net::TcpStream>(PortableDisk, start).await);
+            }),
+        };
+        if let Err(error) = ran {
+            tracing::error!(shard, %error, "the loop of a core could not be made");
+        }
+    };
+    std::thread::Builder::new().name(format!("core-{shard}")).spawn(body)?;
+    Ok(CoreThread { shard, end })
 }
 
 fn pin(cpu: usize) {

@@ -64,6 +64,11 @@ impl Batch {
         self.buffer.len().next_multiple_of(BLOCK_BYTES)
     }
 
+    /// Bytes it would take on disk with a further record.
+    pub fn bytes_with(&self, payload: &Payload<'_>) -> usize {
+        (self.buffer.len() + HEADER_BYTES + payload.bytes() + record::ALIGNMENT).next_multiple_of(BLOCK_BYTES)
+    }
+
     /// Bytes of a batch that holds one record with a payload of `payload_bytes`, for admission.
     pub const fn bytes_of_one(payload_bytes: usize) -> usize {
         (BATCH_HEADER_BYTES + HEADER_BYTES + payload_bytes + record::ALIGNMENT).next_multiple_of(BLOCK_BYTES)

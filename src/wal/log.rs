@@ -16,7 +16,7 @@ use super::spare::{Space, Spare};
 use super::ticket::{Gate, Ticket};
 use super::writer::Writer;
 use crate::disk::{Disk, DiskError};
-use crate::limits::{BATCH_BYTES, BATCH_START_BYTES, to_usize};
+use crate::limits::{BATCH_BYTES, BATCH_START_BYTES, BLOCK_BYTES, to_usize};
 use crate::message::MessageId;
 use crate::time::{monotonic_now, unix_now};
 
@@ -93,7 +93,9 @@ impl<D: Disk> Log<D> {
     /// Appends a record to the batch that is filling; it is durable when the ticket resolves.
     pub fn append(&self, id: MessageId, payload: &Payload<'_>) -> Ticket {
         let mut queue = self.queue.borrow_mut();
-        let full = queue.back().is_none_or(|pending| pending.batch.bytes() >= BATCH_BYTES);
+        // A record is never split, and a batch never larger than a segment has room for.
+        let bytes_max = BATCH_BYTES.min(to_usize(self.space.segment_bytes) - BLOCK_BYTES);
+        let full = queue.back().is_none_or(|pending| pending.batch.bytes_with(payload) > bytes_max);
         if full {
             let batch = Batch::with_capacity(self.capacity.get());
             queue.push_back(Pending { batch, gate: Rc::default() });

@@ -125,6 +125,22 @@ impl Payload<'_> {
         }
     }
 
+    /// Bytes that [`Payload::encode`] appends, or a few more.
+    pub fn bytes(&self) -> usize {
+        const FIELD_BYTES: usize = 8;
+        let history = |progress: &Progress| FIELD_BYTES + progress.history.len() * TRIED_BYTES;
+        let message = |message: &Accepted<'_>| {
+            let variable = message.origin.host.len() + message.head.len() + message.body.len();
+            FIXED_BYTES + variable + history(&message.progress)
+        };
+        match self {
+            Self::Accepted(accepted) => message(accepted),
+            Self::DeadLetter(letter, death) => message(letter) + 2 * FIELD_BYTES + TRIED_BYTES + death.answer.len(),
+            Self::Retry(progress) => FIXED_BYTES + history(progress),
+            Self::Delivered { .. } | Self::DeadLettered { .. } => FIXED_BYTES,
+        }
+    }
+
     /// Appends the payload's bytes.
     pub fn encode(&self, out: &mut AlignedBuf) {
         match self {

@@ -50,6 +50,7 @@ proptest! {
         ];
         for payload in payloads {
             let bytes = encoded(&payload);
+            prop_assert!(bytes.len() <= payload.bytes() && payload.bytes() <= bytes.len() + 64);
             prop_assert_eq!(Payload::decode(payload.kind(), &bytes), Ok(payload.clone()));
             for length in 0..bytes.len().min(400) {
                 let _ = Payload::decode(payload.kind(), &bytes[..length]);

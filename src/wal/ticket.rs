@@ -59,13 +59,15 @@ pub struct Ticket {
     gate: Rc<Gate>,
     id: MessageId,
     is_message: bool,
+    /// Where its waker stands among those that wait for the same news.
+    place: Option<(Option<Fate>, usize)>,
 }
 
 impl Ticket {
     /// For a record of the message `id` in the batch behind `gate`; `is_message`: the record is the message itself,
     /// which can be refused, as an outcome cannot.
     pub const fn new(gate: Rc<Gate>, id: MessageId, is_message: bool) -> Self {
-        Self { gate, id, is_message }
+        Self { gate, id, is_message, place: None }
     }
 
     /// Whether it resolves at once.
@@ -86,18 +88,70 @@ impl Ticket {
 impl Future for Ticket {
     type Output = Result<MessageId, CommitFailed>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.gate.fate.get() {
-            Some(Fate::Durable) => Poll::Ready(Ok(self.id)),
-            Some(Fate::MessagesRefused | Fate::OutcomesDurable) if self.is_message => Poll::Ready(Err(CommitFailed)),
-            Some(Fate::OutcomesDurable) => Poll::Ready(Ok(self.id)),
-            Some(Fate::MessagesRefused) | None => {
-                let mut waiting = self.gate.waiting.borrow_mut();
-                if !waiting.iter().any(|waker| waker.will_wake(context.waker())) {
-                    waiting.push(context.waker().clone());
-                }
-                Poll::Pending
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let fate = self.gate.fate.get();
+        match fate {
+            Some(Fate::Durable) => return Poll::Ready(Ok(self.id)),
+            Some(Fate::MessagesRefused | Fate::OutcomesDurable) if self.is_message => {
+                return Poll::Ready(Err(CommitFailed));
             }
+            Some(Fate::OutcomesDurable) => return Poll::Ready(Ok(self.id)),
+            Some(Fate::MessagesRefused) | None => {}
+        }
+        let gate = Rc::clone(&self.gate);
+        let mut waiting = gate.waiting.borrow_mut();
+        match self.place {
+            Some((waited_for, place)) if waited_for == fate => waiting[place].clone_from(context.waker()),
+            // All were woken by the messages' fate, so an outcome that waits on enters again.
+            _ => {
+                self.place = Some((fate, waiting.len()));
+                waiting.push(context.waker().clone());
+            }
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicU32);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn refused_messages_learn_it_at_once_and_outcomes_when_they_are_durable_elsewhere() {
+        let (gate, id) = (Rc::<Gate>::default(), MessageId([1; 16]));
+        let woken: Vec<Arc<Woken>> = (0..3).map(|_| Arc::default()).collect();
+        let mut message = pin!(Ticket::new(Rc::clone(&gate), id, true));
+        let mut outcomes = [Ticket::new(Rc::clone(&gate), id, false), Ticket::new(Rc::clone(&gate), id, false)];
+        let poll = |ticket: Pin<&mut Ticket>, number: usize| {
+            ticket.poll(&mut Context::from_waker(&Waker::from(Arc::clone(&woken[number]))))
+        };
+        assert!(poll(message.as_mut(), 0).is_pending());
+        for (number, outcome) in outcomes.iter_mut().enumerate() {
+            assert!(poll(Pin::new(outcome), number + 1).is_pending());
+        }
+        gate.refuse_messages();
+        assert_eq!(poll(message, 0), Poll::Ready(Err(CommitFailed)));
+        for (number, outcome) in outcomes.iter_mut().enumerate().rev() {
+            assert!(poll(Pin::new(outcome), number + 1).is_pending());
+        }
+        gate.open_outcomes();
+        for (number, outcome) in outcomes.iter_mut().enumerate() {
+            assert_eq!(poll(Pin::new(outcome), number + 1), Poll::Ready(Ok(id)));
+            assert_eq!(woken[number + 1].0.load(Ordering::Relaxed), 2, "woken for each piece of news");
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::shard::dead_letters::DeadLetters;
 use crate::shard::state::State;
 use crate::wal::files::{Files, ReadError};
 use crate::wal::index::{Index, Location};
+use crate::wal::log::Log;
 use crate::wal::payload::{Payload, Progress};
 use crate::wal::record::{HEADER_BYTES, Kind};
 use crate::wal::recovery::{self, RecoveryError, Visit};
@@ -38,6 +39,14 @@ pub enum AdoptError {
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// A message of it does not fit the adopter's segments.
+    #[error("{} holds a message of {bytes} bytes: set SEGMENT_BYTES to at least what it was when that was accepted", path.display())]
+    TooLong {
+        /// The orphan.
+        path: PathBuf,
+        /// Bytes of its record.
+        bytes: usize,
+    },
     /// The adopter's log cannot be written.
     #[error("the messages of {} could not be written to this shard's log", path.display())]
     Unwritten {
@@ -103,7 +112,9 @@ pub async fn messages<D: Disk>(
         if let Some(progress) = progress {
             message.progress = progress;
         }
-        last = Some(shard.log().append(id, &Payload::Accepted(message)));
+        let payload = Payload::Accepted(message);
+        check_length(&payload, shard.log(), orphan)?;
+        last = Some(shard.log().append(id, &payload));
         if shard.log().is_congested() {
             settle(last.take(), orphan).await?;
         }
@@ -133,6 +144,7 @@ pub async fn dead_letters<D: Disk>(
         let Ok(payload) = Payload::decode(Kind::DeadLetter, &record[HEADER_BYTES..]) else {
             panic!("a record that was applied decodes again")
         };
+        check_length(&payload, dead_letters.log(), orphan)?;
         last = Some(dead_letters.log().append(id, &payload));
         if dead_letters.log().is_congested() {
             settle(last.take(), orphan).await?;
@@ -141,6 +153,11 @@ pub async fn dead_letters<D: Disk>(
     settle(last, orphan).await?;
     release(disk, orphan).await?;
     Ok(adopted)
+}
+
+fn check_length<D: Disk>(payload: &Payload<'_>, log: &Log<D>, orphan: &Orphan) -> Result<(), AdoptError> {
+    let bytes = payload.bytes();
+    if log.holds(bytes) { Ok(()) } else { Err(AdoptError::TooLong { path: orphan.dir.clone(), bytes }) }
 }
 
 async fn read_progress<D: Disk>(files: &Files<D>, at: Option<Location>) -> Result<Option<Progress>, AdoptError> {

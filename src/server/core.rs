@@ -20,7 +20,7 @@ use crate::ingress::connection::{Ingress, Timeouts};
 use crate::ingress::connections::{Connections, REAP_EVERY};
 use crate::ingress::head::Rules;
 use crate::ingress::listener;
-use crate::limits::{DRAIN_FLUSH_MS, to_usize};
+use crate::limits::{BLOCK_BYTES, DRAIN_FLUSH_MS, to_usize};
 use crate::message::IdSource;
 use crate::metrics::ShardMetrics;
 use crate::net::Stream;
@@ -101,7 +101,7 @@ pub async fn run<D: Disk, S: Stream>(disk: D, start: CoreStart) -> Result<(), Co
     let config = Arc::clone(&start.config);
     let mut state = State::new(limits(&start));
     let mut ids = IdSource::new(start.seed);
-    let messages = recover(&disk, &start, &config.transaction_log, &mut |visit| match visit {
+    let messages = recover(&disk, &start, &config.transaction_log, 0, &mut |visit| match visit {
         Visit::Segment(segment) => state.add_segment(segment),
         Visit::Record { id, payload, at } => {
             ids.advance_past(id);
@@ -110,8 +110,10 @@ pub async fn run<D: Disk, S: Stream>(disk: D, start: CoreStart) -> Result<(), Co
     })
     .await?;
     let mut graves = Index::default();
+    let longest = messages.found.longest;
     let dead =
-        recover(&disk, &start, &config.dead_letter, &mut |visit| DeadLetters::<D>::fold(&mut graves, &visit)).await?;
+        recover(&disk, &start, &config.dead_letter, longest, &mut |visit| DeadLetters::<D>::fold(&mut graves, &visit))
+            .await?;
     let metrics = ShardMetrics::default();
     let recovered = state.index().len() as u64;
     metrics.recovered(began.elapsed(), recovered, messages.found.damaged + dead.found.damaged);
@@ -139,19 +141,21 @@ pub async fn run<D: Disk, S: Stream>(disk: D, start: CoreStart) -> Result<(), Co
     serve::<D, S>(start, shard, &mut failures).await
 }
 
-/// Recovers one of a core's two logs.
+/// Recovers one of a core's two logs; its segments will be no shorter than `longest` bytes.
 async fn recover<D: Disk>(
     disk: &D,
     start: &CoreStart,
     root: &std::path::Path,
+    longest: u64,
     fold: &mut dyn FnMut(Visit<'_>),
 ) -> Result<Recovery<D>, CoreError> {
     let dir = adopt::shard_dir(root, start.shard);
     disk.create_dir(&dir).await.map_err(while_doing("creating", &dir))?;
     let files = Rc::new(Files::new(disk.clone(), dir.to_path_buf(), start.shard));
     let found = recovery::replay(&files, &corrupt_dir(&start.config), fold).await?;
+    // A message from the time of a larger SEGMENT_BYTES may still have to be written again.
     let space = Space {
-        segment_bytes: start.config.segment_bytes,
+        segment_bytes: start.config.segment_bytes.max(found.longest.max(longest).next_multiple_of(BLOCK_BYTES as u64)),
         log_bytes_max: start.config.max_log_bytes / u64::from(start.shards),
         disk_reserve: start.config.disk_reserve,
     };

@@ -90,6 +90,11 @@ impl<D: Disk> Log<D> {
         !self.spare.is_overdrawn() && self.queued_bytes.get() + Batch::bytes_of_one(bytes) + reserve <= self.room.get()
     }
 
+    /// Whether a record with a payload of `bytes` fits a segment at all.
+    pub const fn holds(&self, bytes: usize) -> bool {
+        Batch::bytes_of_one(bytes) <= to_usize(self.space.segment_bytes) - BLOCK_BYTES
+    }
+
     /// Appends a record to the batch that is filling; it is durable when the ticket resolves.
     pub fn append(&self, id: MessageId, payload: &Payload<'_>) -> Ticket {
         let mut queue = self.queue.borrow_mut();

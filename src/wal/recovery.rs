@@ -73,6 +73,8 @@ pub struct Recovered {
     pub damaged: u64,
     /// Bytes read.
     pub bytes: u64,
+    /// Length of the longest segment, in bytes: a message in it may need as much again.
+    pub longest: u64,
 }
 
 /// Visits every record of the log in `files` in the order in which they were written, and calls `begin` once per
@@ -98,6 +100,7 @@ pub async fn replay<D: Disk>(
         let sealed = ends.get(position + 1).copied().flatten().and_then(|next| next.before);
         let image = read_image(files, segment).await?;
         recovered.bytes += image.len() as u64;
+        recovered.longest = recovered.longest.max(image.len() as u64);
         let mut pass = Pass { files, segment, fold, damage: Vec::new(), refused: None, records: 0 };
         pass.begin();
         let scanned = segment::scan(&image, files.shard(), segment, sealed, &mut |found| pass.visit(found));

@@ -3,8 +3,11 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::FlockOperation;
+
+use crate::time::monotonic_now;
 
 /// Held for as long as this lives.
 #[derive(Debug)]
@@ -41,8 +44,24 @@ pub enum LockError {
     },
 }
 
-/// Makes the log directory if need be and locks it (flock(2)).
+/// A process that was killed holds its lock until the kernel has taken it down, which takes a while with much memory
+/// and a ring: a supervisor that starts the next one at once must not be refused.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How often the lock is tried meanwhile.
+const TRY_EVERY: Duration = Duration::from_millis(20);
+
+/// Makes the log directory if need be and locks it (flock(2)); waits up to 3 s for a holder that is going down.
 pub fn lock(dir: &Path) -> Result<Lock, LockError> {
+    let deadline = monotonic_now() + PATIENCE;
+    loop {
+        match try_lock(dir) {
+            Err(LockError::Held { .. }) if monotonic_now() < deadline => std::thread::park_timeout(TRY_EVERY),
+            settled => return settled,
+        }
+    }
+}
+
+fn try_lock(dir: &Path) -> Result<Lock, LockError> {
     let failed = |doing, path: &Path| {
         let path = path.to_owned();
         move |source| LockError::Io { doing, path, source }
@@ -74,13 +93,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_lock_names_the_holder_until_the_first_is_gone() {
+    fn a_second_lock_names_the_holder_or_waits_until_it_is_gone() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let held = lock(dir.path()).expect("nobody holds it");
         let pid = std::process::id().to_string();
-        assert!(matches!(lock(dir.path()), Err(LockError::Held { holder, .. }) if holder == pid));
+        assert!(matches!(try_lock(dir.path()), Err(LockError::Held { holder, .. }) if holder == pid));
+        let next = std::thread::spawn({
+            let dir = dir.path().to_owned();
+            move || lock(&dir).map(drop)
+        });
         drop(held);
-        assert!(lock(dir.path()).is_ok());
+        assert!(next.join().expect("no panic").is_ok(), "a holder that goes down is waited for");
     }
 
     #[test]

@@ -85,7 +85,7 @@ fn no_acknowledged_message_is_lost_or_damaged_by_kills_at_any_moment() {
         for n in 0..SENDERS {
             senders.spawn_local(send(Rc::clone(&load), seed ^ (n + 2)));
         }
-        let mut is_refusing = false;
+        let (mut is_refusing, mut starting_kills) = (false, 0);
         for cycle in 0..CYCLES {
             let mut daemon = next_life(dir.path(), cycle);
             if is_refusing != random.next().is_multiple_of(4) {
@@ -102,6 +102,7 @@ fn no_acknowledged_message_is_lost_or_damaged_by_kills_at_any_moment() {
             }
             // A random moment is what this is about; nothing is awaited here.
             tokio::time::sleep(moment).await;
+            starting_kills += u32::from(daemon.said("listening").is_none());
             daemon.kill();
             load.address.set(None);
         }
@@ -119,7 +120,9 @@ fn no_acknowledged_message_is_lost_or_damaged_by_kills_at_any_moment() {
         let received = origin.received();
         let repeats = judge(&received, &acknowledged);
         let (all, acknowledged) = (received.len(), acknowledged.len());
-        eprintln!("{CYCLES} kills, {acknowledged} acknowledged, {all} attempts received, {repeats} repeats");
+        eprintln!(
+            "{CYCLES} kills, {starting_kills} before it listened, {acknowledged} acknowledged, {all} attempts received, {repeats} repeats"
+        );
         assert!(repeats * 5 < all, "{repeats} of {all}: repeats come from what was in flight, no more");
     });
 }

@@ -133,12 +133,12 @@ impl Scheduler {
         }
     }
 
-    /// After recovery: what is due may have been in flight when the process died.
-    pub fn mark_maybe_duplicate(&mut self, now: UnixMillis) {
+    /// After recovery: any message may have been in flight when the process died. Not only those that are due by the
+    /// log: a due time that was clamped, or read under another clock, came earlier than the log says.
+    pub fn mark_maybe_duplicate(&mut self) {
         let occupied: Vec<Slot> = self.nodes.occupied().collect();
         for slot in occupied {
-            let node = self.nodes.get_mut(slot);
-            node.maybe_duplicate |= node.state == NodeState::Ready || node.due <= now.0;
+            self.nodes.get_mut(slot).maybe_duplicate = true;
         }
     }
 

@@ -139,9 +139,9 @@ impl<D: Disk> Shard<D> {
         self.state.borrow().index().find(id).is_some()
     }
 
-    /// Ends a recovery, adoptions included: what is due now may have been in flight when the process died.
+    /// Ends a recovery, adoptions included: every message may have been in flight when the process died.
     pub fn settle(&self) {
-        self.state.borrow_mut().settle(unix_now());
+        self.state.borrow_mut().settle();
     }
 
     /// Decides before a body is read whether a message of `message_bytes` (head and body) can be taken.

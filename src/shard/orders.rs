@@ -14,7 +14,7 @@ use crate::schedule::scheduler::{Next, Now, Order};
 use crate::time::{Millis, UnixMillis, unix_now};
 use crate::wal::files::ReadError;
 use crate::wal::index::Location;
-use crate::wal::payload::{Accepted, Death, Payload, Tried};
+use crate::wal::payload::{Accepted, Death, Payload, Progress, Tried};
 use crate::wal::record::{HEADER_BYTES, Kind};
 
 /// A message read back for delivery.
@@ -102,7 +102,9 @@ impl<D: Disk> Shard<D> {
             self.metrics.corrupt_record();
         }
         let due = unix_now().plus(Millis(POSTPONE_MS));
-        self.state.borrow_mut().postpone(slot, due);
+        let mut state = self.state.borrow_mut();
+        let (attempts, maybe_duplicate) = state.progress(slot);
+        state.postpone(slot, due, attempts, maybe_duplicate);
         self.work.notify_one();
     }
 
@@ -125,6 +127,13 @@ impl<D: Disk> Shard<D> {
                 self.metrics.delivered(now.since(message.accepted));
                 let status = attempt.status.unwrap_or(0);
                 self.log.append(id, &Payload::Delivered { at: now, attempts: order.attempt, status });
+            }
+            // A full log must not grow with the retries of an origin that is down; it needs its last space for ends.
+            // What is not written down is an attempt more after a restart.
+            Conclusion::Retry(progress) if !self.log.has_room_for_retries() => {
+                let Progress { due, attempts, maybe_duplicate, .. } = progress;
+                self.state.borrow_mut().postpone(order.slot, due, attempts, maybe_duplicate);
+                self.work.notify_one();
             }
             Conclusion::Retry(progress) => {
                 tracing::debug!(%id, origin = %order.origin, attempt = order.attempt, outcome = name(attempt.outcome), "will be retried");

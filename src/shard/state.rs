@@ -56,9 +56,9 @@ impl State {
         self.index.add_segment(segment);
     }
 
-    /// Ends a recovery: what is due now may have been in flight when the process died.
-    pub fn settle(&mut self, now: UnixMillis) {
-        self.schedule.mark_maybe_duplicate(now);
+    /// Ends a recovery: every message may have been in flight when the process died.
+    pub fn settle(&mut self) {
+        self.schedule.mark_maybe_duplicate();
     }
 
     /// The next order, or how long there is none.
@@ -71,9 +71,8 @@ impl State {
         self.schedule.release(slot);
     }
 
-    /// The attempt on an order came to nothing through no fault of the origin: it is due again then.
-    pub fn postpone(&mut self, slot: Slot, due: UnixMillis) {
-        let (attempts, maybe_duplicate) = self.schedule.progress(slot);
+    /// Makes a message due again without a record of it, for as long as the process lives: a restart goes by the log.
+    pub fn postpone(&mut self, slot: Slot, due: UnixMillis, attempts: u16, maybe_duplicate: bool) {
         self.schedule.reschedule(slot, due, attempts, maybe_duplicate);
     }
 

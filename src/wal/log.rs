@@ -90,6 +90,12 @@ impl<D: Disk> Log<D> {
         !self.spare.is_overdrawn() && self.queued_bytes.get() + Batch::bytes_of_one(bytes) + reserve <= self.room.get()
     }
 
+    /// Whether a retry may be written down: as long as a quarter of a segment stays for the ends of messages.
+    pub fn has_room_for_retries(&self) -> bool {
+        let reserve = to_usize(self.space.segment_bytes / 4);
+        !self.spare.is_starved() || self.queued_bytes.get() + reserve <= self.room.get()
+    }
+
     /// Whether a record with a payload of `bytes` fits a segment at all.
     pub const fn holds(&self, bytes: usize) -> bool {
         Batch::bytes_of_one(bytes) <= to_usize(self.space.segment_bytes) - BLOCK_BYTES

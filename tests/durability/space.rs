@@ -66,7 +66,12 @@ fn at_max_log_bytes_new_messages_get_507_and_service_resumes_when_the_origin_doe
         const BOUND: u64 = 5 << 20;
         let (dir, origin) = (tempfile::tempdir().unwrap(), Origin::refusing(None));
         let bound = BOUND.to_string();
-        let backoff = [("MAX_LOG_BYTES", bound.as_str()), ("BACKOFF_BASE", "1s"), ("BACKOFF_MAX", "1s")];
+        let backoff = [
+            ("MAX_LOG_BYTES", bound.as_str()),
+            ("BACKOFF_BASE", "100ms"),
+            ("BACKOFF_MAX", "100ms"),
+            ("RETRYLIMIT", "1000"),
+        ];
         let daemon = Daemon::start(dir.path(), &[SMALL, &backoff].concat()).await;
         let (mut sender, mut ids) = (daemon.sender().await, Vec::new());
         let refused = loop {
@@ -83,6 +88,10 @@ fn at_max_log_bytes_new_messages_get_507_and_service_resumes_when_the_origin_doe
         let bytes = log::bytes(dir.path());
         assert!(bytes <= BOUND, "{bytes}");
         assert!(daemon.metric("refused_total{reason=\"log_full\"}").await >= 1.0);
+        let tried = daemon.metric("attempts_total{class=\"refused\"}").await;
+        daemon.until_metric("attempts_total{class=\"refused\"}", |count| count >= tried + 1000.0).await;
+        let bytes = log::bytes(dir.path());
+        assert!(bytes <= BOUND, "{bytes}: retries of an origin that is down do not fill the disk");
         origin.listen();
         until("every accepted message is delivered", || origin.has_all(&ids)).await;
         daemon.until_idle().await;

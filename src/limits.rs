@@ -46,17 +46,11 @@ pub const READ_BYTES_MIN: usize = 8 << 10;
 /// Requests that one connection may have submitted and not answered (pipelining depth); then it is not read.
 pub const PIPELINE_MAX: usize = 128;
 
-/// Slowest a body may come, in bytes per second, on top of `BODY_TIMEOUT`.
-pub const BODY_BYTES_PER_SECOND_MIN: u64 = 1024;
-
-/// After a last answer, what the peer still sends is discarded for this long, in milliseconds, and up to this many
-/// bytes.
-pub const LINGER_MS: u64 = 2000;
-/// See [`LINGER_MS`].
-pub const LINGER_BYTES_MAX: usize = 4 << 20;
-
 /// Header fields of one request.
 pub const FIELDS_MAX: usize = 256;
+
+/// Options in the `Connection` fields of one request: each is compared with every field.
+pub const CONNECTION_OPTIONS_MAX: usize = 32;
 
 /// Request target in bytes, for 414 (RFC 9110 §4.1 recommends to support at least 8000).
 pub const TARGET_BYTES_MAX: usize = 8 << 10;
@@ -66,6 +60,55 @@ pub const TARGET_BYTES_MAX: usize = 8 << 10;
 pub const CHUNK_LINE_BYTES_MAX: usize = 4 << 10;
 /// See [`CHUNK_LINE_BYTES_MAX`].
 pub const TRAILER_BYTES_MAX: usize = 16 << 10;
+
+/// Method in bytes; longer ones are answered 501 (RFC 9112 §3).
+pub const METHOD_BYTES_MAX: usize = 64;
+
+/// A request line in bytes: the method, the target, two spaces and the version.
+pub const REQUEST_LINE_BYTES_MAX: usize = METHOD_BYTES_MAX + TARGET_BYTES_MAX + 10;
+
+/// Connection buffers above this size, in bytes, are given back when their content has been used; between it and
+/// [`READ_BYTES_MIN`] they are kept, so that a client with bodies a little larger does not allocate per message.
+pub const READ_BYTES_KEPT: usize = 2 * READ_BYTES_MIN;
+
+/// A connection's other buffers (the outbound head, the answers) are given back above this size, in bytes.
+pub const SCRATCH_BYTES_KEPT: usize = READ_BYTES_MIN / 2;
+
+/// Body of a refused request that is read so that its connection can be used again, in bytes; it needs no admission,
+/// as it fits the buffer an idle connection has. A longer one costs the connection.
+pub const REFUSED_BODY_BYTES_MAX: usize = READ_BYTES_MIN / 2;
+
+/// Answers collected before they are written, in bytes. Bounds what pipelined scrapes can make a connection hold.
+pub const ANSWERS_BYTES_MAX: usize = 64 << 10;
+
+/// A body must arrive at this rate at least, in bytes per second, after `BODY_TIMEOUT`: else one byte every now and
+/// then would hold its memory for ever.
+pub const BODY_BYTES_PER_SECOND_MIN: u64 = 8 << 10;
+
+/// What a closing connection still reads and discards so that the peer sees the answer (RFC 9112 §9.6), in bytes:
+/// enough for a client that sends a body of twice the default `MAX_BODY` before it looks for the answer.
+pub const LINGER_BYTES_MAX: usize = 32 << 20;
+/// The same in milliseconds.
+pub const LINGER_MS_MAX: u64 = 5_000;
+
+/// How often a shard looks for overdue connections, in milliseconds, at most and at least: a quarter of the shortest
+/// timeout between these.
+pub const SWEEP_MS_MAX: u64 = 250;
+/// See [`SWEEP_MS_MAX`].
+pub const SWEEP_MS_MIN: u64 = 10;
+
+/// Connections the kernel holds for a listener that is not quick enough; it takes the lesser of this and
+/// `net.core.somaxconn`.
+pub const ACCEPT_BACKLOG: i32 = 4096;
+
+/// Pause after an accept that failed for want of descriptors or memory, in milliseconds: doubles from the first to
+/// the second.
+pub const ACCEPT_PAUSE_MS_MIN: u64 = 5;
+/// See [`ACCEPT_PAUSE_MS_MIN`].
+pub const ACCEPT_PAUSE_MS_MAX: u64 = 1_000;
+
+/// A field value is shown in a problem report to this length, in bytes.
+pub const SHOWN_VALUE_BYTES_MAX: usize = 128;
 
 /// A response body is drained to this size, in bytes, so that its connection can be used again; a longer one costs
 /// the connection.
@@ -132,6 +175,9 @@ const _: () =
 const _: () = assert!(WORKERS_MAX.checked_mul(IN_FLIGHT_MAX).is_some(), "slots in all are a number");
 const _: () = assert!(POOL_IDLE_PER_ORIGIN_MAX <= POOL_IDLE_MAX, "one origin's share is part of the whole");
 const _: () = assert!(ANSWER_BYTES_MAX <= DRAIN_BYTES_MAX, "what is kept of an answer is drained");
+const _: () = assert!(REFUSED_BODY_BYTES_MAX < READ_BYTES_MIN, "a refused body fits the smallest buffer");
+const _: () = assert!(READ_BYTES_KEPT >= READ_BYTES_MIN, "a buffer of the first size is kept");
+const _: () = assert!(SWEEP_MS_MIN <= SWEEP_MS_MAX, "a sweep has an interval");
 const _: () = assert!(usize::BITS == 64, "sizes on disk and sizes in memory convert without loss");
 
 /// A size as an index. Lossless: the assertion above holds on every target that compiles.

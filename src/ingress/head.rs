@@ -1,382 +1,366 @@
-//! A complete head to a request: whose it is, how its body is framed, and the head that its origin will get. httparse
-//! splits it; the rules are ours (RFC 9110, RFC 9112) and strict. Pure.
+//! A complete request head to what is asked: framing, persistence, control fields, and the outbound head.
+//!
+//! Pure. Finding the end of the head and refusing bytes no head may contain is `scan.rs`.
 
 use std::mem::MaybeUninit;
-use std::net::IpAddr;
-use std::rc::Rc;
 
 use httparse::Header;
 
-use super::body::Framing;
-use super::fields::{self, Field, lists};
-use super::reply::{Persistence, Refusal};
-use crate::config::values;
-use crate::limits::{FIELDS_MAX, TARGET_BYTES_MAX};
-use crate::message::{Origin, Scheme};
+use super::control_fields::{self, ControlField, ControlRules, Destination};
+use super::framing::{Framing, FramingFields};
+use super::outbound::{self, Fate};
+use super::refusal::Refusal;
+use super::reply::Persistence;
+use super::target;
+use crate::limits::{CONNECTION_OPTIONS_MAX, FIELDS_MAX};
+use crate::metrics::RefusedReason;
 use crate::metrics::exposition::takes_openmetrics;
 use crate::time::Millis;
 
-/// What the configuration says about heads.
+/// What a head is measured by.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// `MAX_HEAD`.
-    pub head_bytes_max: usize,
-    /// `MAX_BODY`.
-    pub body_bytes_max: u64,
-    /// `MAX_TIMEOUT`.
-    pub timeout_max: Millis,
-    /// `ORIGIN_SCHEME`.
-    pub origin_scheme: Scheme,
-    /// The port of the data listener, to notice what is sent to itself.
-    pub own_port: u16,
+    /// For the `X-Dispatcher-*` fields.
+    pub control: ControlRules,
+    /// Longest body in bytes (`MAX_BODY`).
+    pub body_bytes_max: usize,
 }
 
-/// What a request is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// A message for an origin.
-    Data {
-        /// Where it is to go.
-        origin: Rc<Origin>,
-        /// `X-Dispatcher-Timeout`.
-        timeout: Option<Millis>,
-    },
-    /// `/metrics`, in OpenMetrics if that was asked for.
-    Metrics {
-        /// The client accepts OpenMetrics.
-        openmetrics: bool,
-    },
-    /// `/-/healthy`
-    Healthy,
-    /// `/-/ready`
-    Ready,
-}
-
-/// A head that was understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestHead {
-    /// What the request is.
-    pub purpose: Purpose,
-    /// How its body is framed.
+/// A request whose end is known, whatever else is wrong with it.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// What it wants.
+    pub ask: Ask,
+    /// Where its body ends.
     pub framing: Framing,
-    /// The client waits for `100 Continue`.
-    pub expects_continue: bool,
-    /// What happens to the connection afterwards.
+    /// What becomes of the connection.
     pub persistence: Persistence,
-    /// A HEAD request: answers have no body.
+    /// The client waits for a 100 before it sends the body (RFC 9110 §10.1.1).
+    pub expects_continue: bool,
+    /// The answer has no content, as the method is HEAD.
     pub head_only: bool,
 }
 
-/// The origin that the last request on a connection named, so that the next need not parse it again.
-#[derive(Debug, Default)]
-pub struct LastOrigin(Option<(Box<[u8]>, Rc<Origin>)>);
-
-/// What the fields say, before it is decided what the request is.
-struct Survey<'h> {
-    host: usize,
-    content_length: Option<u64>,
-    chunked: bool,
-    transfer_encoding: bool,
-    connection: Vec<&'h [u8]>,
-    expect: bool,
-    origin: Option<Rc<Origin>>,
-    origin_spellings: [bool; 2],
-    timeout: Option<Millis>,
-    openmetrics: bool,
+/// What a request wants.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// To be sent on; the destination and the outbound head are where [`parse`] was told to put them.
+    Message {
+        /// `X-Dispatcher-Timeout`.
+        timeout: Option<Millis>,
+    },
+    /// Something of the daemon itself.
+    Endpoint(Endpoint),
+    /// It is refused, but its end is known, so that the connection may live on.
+    Refused(Refusal),
 }
 
-/// Reads a complete head and writes the outbound head to `outbound`: request line and fields, each with its CRLF,
-/// without the final empty line; a chunked body's length is added by [`finish_chunked`] when it is known.
+/// The daemon's own paths on the data listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `/metrics`.
+    Metrics {
+        /// In the `OpenMetrics` format, as the `Accept` field asks.
+        openmetrics: bool,
+    },
+    /// `/-/healthy`.
+    Healthy,
+    /// `/-/ready`.
+    Ready,
+}
+
+impl Endpoint {
+    fn at(path: &str) -> Option<Self> {
+        match path {
+            "/metrics" => Some(Self::Metrics { openmetrics: false }),
+            "/-/healthy" => Some(Self::Healthy),
+            "/-/ready" => Some(Self::Ready),
+            _ => None,
+        }
+    }
+}
+
+/// Reads one head: `bytes` is exactly what the scanner found. For [`Ask::Message`] `destination` holds where it goes,
+/// and `outbound` the head as it will be sent: without the fields that differ per attempt, without the final empty
+/// line, and for a chunked body without its length ([`outbound::push_content_length`]).
 ///
-/// `head` ends with its empty line and went through [`super::scan::Scanner`]. `local` is the address that the client
-/// connected to.
+/// Errors: what leaves the end of the request in doubt; the connection must be closed.
 pub fn parse(
-    head: &[u8],
+    bytes: &[u8],
     rules: &Rules,
-    local: IpAddr,
-    last_origin: &mut LastOrigin,
+    destination: &mut Option<Destination>,
     outbound: &mut Vec<u8>,
-) -> Result<RequestHead, Refusal> {
-    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+) -> Result<Head, Refusal> {
+    let mut room = [const { MaybeUninit::<Header<'_>>::uninit() }; FIELDS_MAX];
     let mut request = httparse::Request::new(&mut []);
-    request.parse_with_uninit_headers(head, &mut fields).map_err(refuse_parse)?;
-    let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
-    let http_10 = request.version == Some(0);
-    if method.eq_ignore_ascii_case("CONNECT") {
-        return Err(Refusal::unsupported("CONNECT is not offered"));
+    match request.parse_with_uninit_headers(bytes, &mut room) {
+        Ok(httparse::Status::Complete(end)) => assert_eq!(end, bytes.len(), "the scanner and httparse see one head"),
+        Ok(httparse::Status::Partial) => return Err(malformed("The head is not complete (RFC 9112 §2.1).")),
+        Err(error) => return Err(refusal_of(error)),
     }
-    if target.len() > TARGET_BYTES_MAX {
-        return Err(Refusal::target_too_long());
-    }
-    let survey = survey(request.headers, rules, last_origin)?;
-    if survey.host > 1 || (survey.host == 0 && !http_10) {
-        return Err(Refusal::malformed("Host is missing or repeated"));
-    }
-    let framing = frame(&survey, http_10, rules)?;
-    let closes = survey.connection.iter().any(|value| lists(value, "close"));
-    let keeps = survey.connection.iter().any(|value| lists(value, "keep-alive"));
-    let persistence = match (http_10, closes) {
-        (_, true) => Persistence::Close,
-        (false, false) => Persistence::Keep,
-        (true, false) => {
-            if keeps {
-                Persistence::KeepSaid
-            } else {
-                Persistence::Close
-            }
-        }
+    let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
+        return Err(malformed("The head has no request line (RFC 9112 §3)."));
     };
-    let purpose = match &survey.origin {
-        Some(origin) => {
-            if is_own(origin, local, rules.own_port) {
-                return Err(Refusal::to_itself());
+    let target = target::read(method, target)?;
+
+    let mut fates = [Fate::Keep; FIELDS_MAX];
+    let mut fields = Fields::default();
+    for (header, fate) in request.headers.iter().zip(&mut fates) {
+        *fate = fields.take(header)?;
+    }
+    fields.check_host(minor)?;
+    let framing = fields.framing.decide(minor)?;
+    if minor == 1 && fields.upgrade && fields.upgrade_option {
+        return Err(Refusal::new(RefusedReason::Unsupported, "Upgrade is not offered (RFC 9110 §7.8)."));
+    }
+    if fields.other_options {
+        drop_named(request.headers, &mut fates);
+    }
+    let message = outbound::Message { bytes, method, target: &target, fields: request.headers, fates: &fates, framing };
+    let ask = fields
+        .ask(&message, rules, destination)
+        .inspect(|ask| {
+            if let (Ask::Message { .. }, Some(destination)) = (ask, destination.as_ref()) {
+                outbound::write(&message, destination.authority(), outbound);
             }
-            let origin_target = origin_form(method, target)?;
-            write_outbound(outbound, method, origin_target, request.headers, &survey, origin);
-            Purpose::Data { origin: Rc::clone(origin), timeout: survey.timeout }
-        }
-        None => control_purpose(method, target, survey.openmetrics)
-            .ok_or_else(|| Refusal::no_origin(method, target, rules.own_port))?,
-    };
-    let expects_continue = survey.expect && !http_10 && framing != Framing::None;
-    Ok(RequestHead { purpose, framing, expects_continue, persistence, head_only: method == "HEAD" })
+        })
+        .unwrap_or_else(Ask::Refused);
+    Ok(Head {
+        ask,
+        framing,
+        persistence: fields.persistence(minor),
+        // RFC 9110 §10.1.1: to be ignored in an HTTP/1.0 request.
+        expects_continue: fields.expects_continue && minor == 1,
+        head_only: method == "HEAD",
+    })
 }
 
-/// Whether a refused head is certainly followed by the next one on a connection that stays: HTTP/1.1, not told to
-/// close, and no word of a body.
-pub fn is_kept_and_bodiless(head: &[u8]) -> bool {
-    let head = head.to_ascii_lowercase();
-    let mentions = |name: &[u8]| head.windows(name.len()).any(|window| window == name);
-    let http_11 = head.split(|byte| *byte == b'\r').next().is_some_and(|line| line.ends_with(b"http/1.1"));
-    http_11 && ![&b"\ncontent-length:"[..], b"\ntransfer-encoding:", b"\nconnection:"].into_iter().any(mentions)
+fn malformed(detail: &'static str) -> Refusal {
+    Refusal::new(RefusedReason::Malformed, detail)
 }
 
-/// Adds the length of a body that came in chunks; its origin gets it whole.
-pub fn finish_chunked(outbound: &mut Vec<u8>, body_bytes: usize) {
-    outbound.extend_from_slice(format!("Content-Length: {body_bytes}\r\n").as_bytes());
-}
-
-fn refuse_parse(error: httparse::Error) -> Refusal {
+fn refusal_of(error: httparse::Error) -> Refusal {
     match error {
-        httparse::Error::TooManyHeaders => Refusal::head_too_large(),
-        httparse::Error::Version => Refusal::version(),
-        httparse::Error::HeaderName => Refusal::malformed("a field name is not a token followed by a colon"),
-        httparse::Error::HeaderValue => Refusal::malformed("a field value holds what it must not"),
-        httparse::Error::NewLine => Refusal::malformed("a line does not end with CRLF"),
-        httparse::Error::Token | httparse::Error::Status => Refusal::malformed("the request line cannot be read"),
+        httparse::Error::TooManyHeaders => {
+            Refusal::new(RefusedReason::HeadTooLarge, format!("The head has more than {FIELDS_MAX} fields."))
+        }
+        httparse::Error::HeaderName => malformed(
+            "A field line has no name, a name that is not a token, or white space before its colon (RFC 9112 §5.1).",
+        ),
+        httparse::Error::HeaderValue => malformed("A field value has a byte it may not have (RFC 9110 §5.5)."),
+        httparse::Error::NewLine | httparse::Error::Status | httparse::Error::Token | httparse::Error::Version => {
+            malformed("The first line is not a request line (RFC 9112 §3).")
+        }
     }
 }
 
-fn survey<'h>(headers: &[Header<'h>], rules: &Rules, last: &mut LastOrigin) -> Result<Survey<'h>, Refusal> {
-    let mut survey = Survey {
-        host: 0,
-        content_length: None,
-        chunked: false,
-        transfer_encoding: false,
-        connection: Vec::new(),
-        expect: false,
-        origin: None,
-        origin_spellings: [false; 2],
-        timeout: None,
-        openmetrics: false,
-    };
-    for header in headers {
-        let value = header.value;
-        match fields::sort(header.name) {
-            Field::Host => survey.host += 1,
-            Field::ContentLength => {
-                let length = content_length(value)?;
-                if survey.content_length.is_some_and(|other| other != length) {
-                    return Err(Refusal::malformed("Content-Length is repeated with another value"));
+/// What the fields say, gathered in one pass.
+#[derive(Default)]
+struct Fields<'b> {
+    framing: FramingFields,
+    has_length: bool,
+    host: Option<&'b [u8]>,
+    /// Any origin field in either spelling: its name as given, and its value.
+    origin: Option<(&'b str, &'b [u8])>,
+    alias: Option<(&'b str, &'b [u8])>,
+    timeout: Option<&'b [u8]>,
+    accept: Option<&'b [u8]>,
+    expects_continue: bool,
+    upgrade: bool,
+    /// Connection options (RFC 9110 §7.6.1).
+    close: bool,
+    keep_alive: bool,
+    upgrade_option: bool,
+    other_options: bool,
+    options: usize,
+    /// The first thing wrong with a control field. Held back until the framing is known, so that the connection can
+    /// survive it.
+    fault: Option<Refusal>,
+}
+
+impl<'b> Fields<'b> {
+    /// Takes one field and says what becomes of it. The length of the name narrows the choice, so that most fields
+    /// cost no comparison.
+    fn take(&mut self, header: &Header<'b>) -> Result<Fate, Refusal> {
+        let Header { name, value } = *header;
+        let is = |field: &str| name.eq_ignore_ascii_case(field);
+        let fate = match name.len() {
+            4 if is("Host") => {
+                if self.host.replace(value).is_some() {
+                    return Err(malformed("More than one Host (RFC 9112 §3.2)."));
                 }
-                survey.content_length = Some(length);
+                Fate::Host
             }
-            Field::TransferEncoding => survey.transfer_coding(value)?,
-            Field::Connection => survey.connection.push(value),
-            Field::Expect if value.eq_ignore_ascii_case(b"100-continue") => survey.expect = true,
-            Field::Expect => return Err(Refusal::expectation()),
-            Field::Upgrade => return Err(Refusal::unsupported("Upgrade is not offered")),
-            Field::Origin => survey.name_origin(header.name, value, rules, last)?,
-            Field::Timeout => survey.set_timeout(value, rules)?,
-            Field::UnknownControl => {
-                let known = "one of X-Dispatcher-Origin-Host and X-Dispatcher-Timeout";
-                return Err(Refusal::control_header("X-Dispatcher-*", header.name.as_bytes(), known));
+            14 if is("Content-Length") => {
+                let plain = self.framing.content_length(value)?;
+                match (std::mem::replace(&mut self.has_length, true), plain) {
+                    (false, true) => Fate::KeepAlways,
+                    (false, false) => Fate::Length,
+                    (true, _) => Fate::Drop,
+                }
             }
-            Field::EndToEnd => {
-                survey.openmetrics |= header.name.eq_ignore_ascii_case("accept")
-                    && std::str::from_utf8(value).is_ok_and(takes_openmetrics);
+            17 if is("Transfer-Encoding") => {
+                self.framing.transfer_encoding(value)?;
+                Fate::Drop
             }
-            Field::Added | Field::HopByHop => {}
-        }
-    }
-    Ok(survey)
-}
-
-impl Survey<'_> {
-    /// RFC 9112 §6.1: `chunked` is last, once, and the only coding we can undo.
-    fn transfer_coding(&mut self, value: &[u8]) -> Result<(), Refusal> {
-        self.transfer_encoding = true;
-        for coding in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-            if self.chunked {
-                return Err(Refusal::malformed("Transfer-Encoding does not end with chunked, or names it twice"));
+            10 if is("Connection") => {
+                self.take_options(value)?;
+                Fate::Drop
             }
-            if coding.eq_ignore_ascii_case(b"chunked") {
-                self.chunked = true;
-            } else if lists(value, "chunked") {
-                return Err(Refusal::unsupported("chunked is the only transfer coding that is understood"));
+            7 if is("Upgrade") => {
+                self.upgrade = true;
+                Fate::Drop
             }
-        }
-        Ok(())
-    }
-
-    fn name_origin(&mut self, name: &str, value: &[u8], rules: &Rules, last: &mut LastOrigin) -> Result<(), Refusal> {
-        let alias = usize::from(!name.eq_ignore_ascii_case(fields::ORIGIN));
-        let expected = "host, host:port, http://host[:port] or https://host[:port]";
-        if std::mem::replace(&mut self.origin_spellings[alias], true) {
-            return Err(Refusal::control_header(fields::ORIGIN, value, format!("{expected}, once")));
-        }
-        let origin = last
-            .get(value, rules.origin_scheme)
-            .map_err(|why| Refusal::control_header(fields::ORIGIN, value, format!("{expected}; {why}")))?;
-        if self.origin.as_ref().is_some_and(|other| *other != origin) {
-            let same = format!("the same destination as {}", if alias == 1 { fields::ORIGIN } else { "its alias" });
-            return Err(Refusal::control_header(fields::ORIGIN, value, same));
-        }
-        self.origin = Some(origin);
-        Ok(())
-    }
-
-    fn set_timeout(&mut self, value: &[u8], rules: &Rules) -> Result<(), Refusal> {
-        let parsed = std::str::from_utf8(value).ok().and_then(values::duration);
-        let in_range = parsed.filter(|timeout| timeout.0 >= 1 && *timeout <= rules.timeout_max);
-        let (Some(timeout), None) = (in_range, self.timeout) else {
-            let expected = format!("whole milliseconds, or 500ms, 10s, 5m, from 1ms to {}, once", rules.timeout_max);
-            return Err(Refusal::control_header(fields::TIMEOUT, value, expected));
+            6 if is("Expect") => {
+                // RFC 9110 §10.1.1: another expectation may be answered 417; we ignore it, as the origin never sees it.
+                self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue");
+                Fate::Drop
+            }
+            6 if is("Accept") => {
+                self.accept = Some(value);
+                Fate::Keep
+            }
+            2 if is("TE") => Fate::Drop,
+            7 if is("Trailer") => Fate::Drop,
+            10 if is("Keep-Alive") => Fate::Drop,
+            16 if is("Proxy-Connection") => Fate::Drop,
+            18 if is("Proxy-Authenticate") => Fate::Drop,
+            19 if is("Proxy-Authorization") => Fate::Drop,
+            _ => match ControlField::of(name) {
+                None => Fate::Keep,
+                Some(field) => {
+                    self.take_control(field, name, value);
+                    Fate::Drop
+                }
+            },
         };
-        self.timeout = Some(timeout);
+        Ok(fate)
+    }
+
+    fn take_control(&mut self, field: ControlField, name: &'b str, value: &'b [u8]) {
+        let repeated = match field {
+            ControlField::Ours => false,
+            ControlField::Unknown => {
+                self.fault.get_or_insert_with(|| control_fields::unknown(name, value));
+                false
+            }
+            ControlField::Origin => self.origin.replace((name, value)).is_some(),
+            ControlField::OriginAlias => self.alias.replace((name, value)).is_some(),
+            ControlField::Timeout => self.timeout.replace(value).is_some(),
+        };
+        if repeated {
+            self.fault.get_or_insert_with(|| control_fields::repeated(name, value));
+        }
+    }
+
+    fn take_options(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        for option in options(value) {
+            self.options += 1;
+            if option.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else if option.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            } else {
+                self.upgrade_option |= option.eq_ignore_ascii_case(b"upgrade");
+                self.other_options = true;
+            }
+        }
+        if self.options > CONNECTION_OPTIONS_MAX {
+            let detail = format!("Connection has more than {CONNECTION_OPTIONS_MAX} options.");
+            return Err(Refusal::new(RefusedReason::HeadTooLarge, detail));
+        }
         Ok(())
     }
 
-    /// Whether `Connection` names this field, so that it ends here. Naming one on which framing or routing rests has
-    /// no effect: a sender must not (RFC 9110 §7.6.1), and dropping it would change the request.
-    fn ends_here(&self, name: &str) -> bool {
-        self.connection.iter().any(|value| lists(value, name))
-    }
-}
-
-impl LastOrigin {
-    fn get(&mut self, value: &[u8], scheme: Scheme) -> Result<Rc<Origin>, String> {
-        if let Some((known, origin)) = &self.0
-            && **known == *value
-        {
-            return Ok(Rc::clone(origin));
-        }
-        let text = std::str::from_utf8(value).map_err(|_| "it is not text".to_owned())?;
-        let origin = Rc::new(Origin::parse(text, scheme).map_err(|why| why.to_string())?);
-        self.0 = Some((value.into(), Rc::clone(&origin)));
-        Ok(origin)
-    }
-}
-
-/// RFC 9110 §8.6: digits and nothing else; a list of equal values is refused too.
-fn content_length(value: &[u8]) -> Result<u64, Refusal> {
-    let digits =
-        std::str::from_utf8(value).ok().filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
-    let Some(digits) = digits else { return Err(Refusal::malformed("Content-Length is not a number")) };
-    Ok(digits.parse().unwrap_or(u64::MAX))
-}
-
-/// RFC 9112 §6.3, without its leniencies.
-fn frame(survey: &Survey<'_>, http_10: bool, rules: &Rules) -> Result<Framing, Refusal> {
-    match (survey.transfer_encoding, survey.content_length) {
-        (true, _) if http_10 => Err(Refusal::malformed("Transfer-Encoding does not exist in HTTP/1.0")),
-        (true, Some(_)) => Err(Refusal::malformed("Content-Length and Transfer-Encoding contradict")),
-        (true, None) if !survey.chunked => Err(Refusal::malformed("Transfer-Encoding does not end with chunked")),
-        (true, None) => Ok(Framing::Chunked),
-        (false, Some(length)) if length > rules.body_bytes_max => Err(Refusal::body_too_large(rules.body_bytes_max)),
-        (false, Some(length)) => Ok(Framing::Length(length)),
-        (false, None) => Ok(Framing::None),
-    }
-}
-
-fn control_purpose(method: &str, target: &str, openmetrics: bool) -> Option<Purpose> {
-    let path = target.split('?').next().unwrap_or_default();
-    match (method, path) {
-        ("GET" | "HEAD", "/metrics") => Some(Purpose::Metrics { openmetrics }),
-        ("GET" | "HEAD", "/-/healthy") => Some(Purpose::Healthy),
-        ("GET" | "HEAD", "/-/ready") => Some(Purpose::Ready),
-        _ => None,
-    }
-}
-
-/// Whether a message for `origin` would come back to this listener: it would never end. Names are not resolved here.
-fn is_own(origin: &Origin, local: IpAddr, own_port: u16) -> bool {
-    let address = origin.host().parse::<IpAddr>().map(|address| address.to_canonical());
-    let ours = match address {
-        Ok(address) => address.is_loopback() || address.is_unspecified() || address == local.to_canonical(),
-        Err(_) => origin.host() == "localhost",
-    };
-    ours && origin.port() == own_port
-}
-
-/// What goes into the outbound request line: path and query of an absolute target, whose authority is not the origin
-/// (RFC 9112 §3.2).
-fn origin_form<'t>(method: &str, target: &'t str) -> Result<&'t str, Refusal> {
-    let absolute = target
-        .split_once("://")
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https"));
-    match absolute {
-        _ if target.starts_with('/') || (target == "*" && method == "OPTIONS") => Ok(target),
-        Some((_, rest)) => match rest.find(['/', '?']) {
-            Some(at) if rest.as_bytes()[at] == b'/' => Ok(&rest[at..]),
-            None if method == "OPTIONS" => Ok("*"),
-            None => Ok("/"),
-            Some(_) => Err(Refusal::malformed("the target has a query but no path")),
-        },
-        None => Err(Refusal::malformed("the target is neither a path nor a URL")),
-    }
-}
-
-fn write_outbound(
-    out: &mut Vec<u8>,
-    method: &str,
-    target: &str,
-    headers: &[Header<'_>],
-    survey: &Survey<'_>,
-    origin: &Origin,
-) {
-    out.clear();
-    for part in [method, " ", target, " HTTP/1.1\r\n"] {
-        out.extend_from_slice(part.as_bytes());
-    }
-    let mut field = |name: &str, value: &[u8]| {
-        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-            out.extend_from_slice(part);
-        }
-    };
-    if survey.host == 0 {
-        field("Host", origin.authority().as_bytes());
-    }
-    let mut length_written = false;
-    for header in headers {
-        match fields::sort(header.name) {
-            Field::Host => field(header.name, origin.authority().as_bytes()),
-            Field::ContentLength if !length_written => {
-                field(header.name, header.value);
-                length_written = true;
+    /// RFC 9112 §3.2: exactly one on HTTP/1.1, at most one on HTTP/1.0, and only what a host can be.
+    fn check_host(&self, minor: u8) -> Result<(), Refusal> {
+        match self.host {
+            None if minor == 0 => Ok(()),
+            None => Err(malformed("No Host, which HTTP/1.1 requires (RFC 9112 §3.2).")),
+            Some(host) if host.iter().all(|byte| target::is_host_byte(*byte)) => Ok(()),
+            Some(host) => {
+                let refusal = malformed("This is not a host (RFC 9110 §7.2).");
+                Err(refusal.blame("Host", host, "host or host:port"))
             }
-            Field::EndToEnd if !survey.ends_here(header.name) => field(header.name, header.value),
-            Field::EndToEnd
-            | Field::ContentLength
-            | Field::Origin
-            | Field::Timeout
-            | Field::Added
-            | Field::UnknownControl
-            | Field::TransferEncoding
-            | Field::Connection
-            | Field::Expect
-            | Field::Upgrade
-            | Field::HopByHop => {}
+        }
+    }
+
+    /// RFC 9112 §9.3.
+    const fn persistence(&self, minor: u8) -> Persistence {
+        match (minor, self.close, self.keep_alive) {
+            (_, true, _) | (0, _, false) => Persistence::Close,
+            (0, false, true) => Persistence::OpenOnRequest,
+            (_, false, _) => Persistence::Open,
+        }
+    }
+
+    /// The one rule: with an origin it is data, whatever its path; else one of our paths; else an error.
+    fn ask(
+        &mut self,
+        message: &outbound::Message<'_>,
+        rules: &Rules,
+        destination: &mut Option<Destination>,
+    ) -> Result<Ask, Refusal> {
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
+        let timeout_max = rules.control.timeout_max;
+        let timeout = self.timeout.map(|value| control_fields::parse_timeout(value, timeout_max)).transpose()?;
+        let Some((name, value)) = self.origin.or(self.alias) else {
+            return self.endpoint(message).map(Ask::Endpoint);
+        };
+        let destination = Destination::read(name, value, &rules.control, destination)?;
+        if let (Some(_), Some((alias, other))) = (self.origin, self.alias) {
+            let other = control_fields::parse_origin(alias, other, rules.control.origin_scheme)?;
+            if other != *destination.origin() {
+                return Err(control_fields::repeated(name, value));
+            }
+        }
+        destination.check_loop()?;
+        if let Framing::Length(bytes) = message.framing
+            && bytes > rules.body_bytes_max
+        {
+            return Err(body_too_large(rules.body_bytes_max));
+        }
+        Ok(Ask::Message { timeout })
+    }
+
+    fn endpoint(&self, message: &outbound::Message<'_>) -> Result<Endpoint, Refusal> {
+        let (method, target) = (message.method, message.target);
+        if method == "GET" || method == "HEAD" {
+            match Endpoint::at(target.path()) {
+                Some(Endpoint::Metrics { .. }) => {
+                    let openmetrics =
+                        self.accept.is_some_and(|accept| std::str::from_utf8(accept).is_ok_and(takes_openmetrics));
+                    return Ok(Endpoint::Metrics { openmetrics });
+                }
+                Some(endpoint) => return Ok(endpoint),
+                None => {}
+            }
+        }
+        Err(target::no_origin(method, target, self.host.unwrap_or_default()))
+    }
+}
+
+/// The body is longer than `MAX_BODY`.
+pub fn body_too_large(body_bytes_max: usize) -> Refusal {
+    Refusal::new(RefusedReason::BodyTooLarge, format!("The body is longer than MAX_BODY, {body_bytes_max} bytes."))
+}
+
+fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|option| !option.is_empty())
+}
+
+/// Removes the fields that `Connection` names (RFC 9110 §7.6.1). It cannot name away what frames or routes a message:
+/// Host and Content-Length are not up to the client, and those of ours are gone already.
+fn drop_named(fields: &[Header<'_>], fates: &mut [Fate; FIELDS_MAX]) {
+    for connection in fields.iter().filter(|field| field.name.eq_ignore_ascii_case("Connection")) {
+        for option in options(connection.value) {
+            for (field, fate) in fields.iter().zip(&mut *fates) {
+                if *fate == Fate::Keep && field.name.as_bytes().eq_ignore_ascii_case(option) {
+                    *fate = Fate::Drop;
+                }
+            }
         }
     }
 }

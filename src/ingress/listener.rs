@@ -1,28 +1,25 @@
-//! Listening and accepting: one socket per core on the same port (SO_REUSEPORT), so that the kernel deals connections
-//! out and cores share nothing.
+//! The sockets that accept: one per shard on the same address (`SO_REUSEPORT`), so that the kernel deals connections
+//! out and no core hands them over.
 
-use std::convert::Infallible;
-use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
-use super::connection::{self, Ingress};
-use super::reply::{Persistence, Refusal};
+use super::Ingress;
+use super::connection::serve;
+use super::refusal::Refusal;
+use super::reply::Persistence;
 use crate::config::Listen;
 use crate::disk::Disk;
+use crate::limits::{ACCEPT_BACKLOG, ACCEPT_PAUSE_MS_MAX, ACCEPT_PAUSE_MS_MIN, READ_BYTES_MIN};
+use crate::metrics::RefusedReason;
 use crate::net::Stream;
-
-/// Connections the kernel keeps until they are accepted.
-const BACKLOG: i32 = 4096;
-/// First and longest pause when the process is out of descriptors or memory.
-const PAUSE_MIN: Duration = Duration::from_millis(5);
-/// See [`PAUSE_MIN`].
-const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -58,10 +55,10 @@ pub enum BindError {
 /// Binds one socket per core to the same address, without listening yet: until a core has recovered, clients are
 /// refused and try another instance. A free port, if one is asked for, is chosen once for all.
 pub fn bind(listen: Listen, cores: usize) -> Result<(Vec<Socket>, SocketAddr), BindError> {
-    let failed = |error: io::Error| match error.raw_os_error().map(Errno::from_raw_os_error) {
+    let failed = |source: io::Error| match Errno::from_io_error(&source) {
         Some(Errno::ACCESS) => BindError::Privileged { listen },
         Some(Errno::ADDRINUSE) => BindError::InUse { name: "LISTEN", listen },
-        _ => BindError::Io { name: "LISTEN", listen, source: error },
+        _ => BindError::Io { name: "LISTEN", listen, source },
     };
     let first = bind_one(listen).map_err(failed)?;
     let address = first.local_addr().map_err(failed)?.as_socket().ok_or_else(|| failed(io::ErrorKind::Other.into()))?;
@@ -72,26 +69,32 @@ pub fn bind(listen: Listen, cores: usize) -> Result<(Vec<Socket>, SocketAddr), B
     Ok((sockets, address))
 }
 
+/// Every address is IPv4 and IPv6 through one socket, or IPv4 alone where the kernel has no IPv6.
 fn bind_one(listen: Listen) -> io::Result<Socket> {
-    let every = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), listen.port);
-    let address = listen.host.map_or(every, |host| SocketAddr::new(host, listen.port));
-    let bound = bind_address(address, listen.host.is_none());
-    match bound {
-        // A machine without IPv6.
-        Err(error) if listen.host.is_none() && error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()) => {
-            bind_address(SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), listen.port), false)
-        }
-        bound => bound,
-    }
+    let Some(host) = listen.host else {
+        return match bind_address((Ipv6Addr::UNSPECIFIED, listen.port).into(), true) {
+            Err(error) if has_no_ipv6(&error) => bind_address((Ipv4Addr::UNSPECIFIED, listen.port).into(), false),
+            bound => bound,
+        };
+    };
+    bind_address(SocketAddr::new(host, listen.port), false)
 }
 
-fn bind_address(address: SocketAddr, both_families: bool) -> io::Result<Socket> {
+fn has_no_ipv6(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
+}
+
+fn bind_address(address: SocketAddr, dual_stack: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if both_families {
-        socket.set_only_v6(false)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!dual_stack)?;
     }
+    // A restart need not wait for TIME_WAIT of the connections before it.
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
+    // Inherited by what is accepted, which saves a system call per connection: answers are written whole, so that
+    // waiting for more to send with them (Nagle) only costs time.
+    socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket)
@@ -99,49 +102,146 @@ fn bind_address(address: SocketAddr, both_families: bool) -> io::Result<Socket> 
 
 /// Starts listening on a bound socket.
 pub fn listen(socket: Socket) -> io::Result<TcpListener> {
-    socket.listen(BACKLOG)?;
+    socket.listen(ACCEPT_BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
 
-/// Accepts until dropped; each connection runs in a task of its own. Cancel-safe.
-pub async fn accept<S: Stream, D: Disk>(listener: TcpListener, ingress: Rc<Ingress<S, D>>) -> Infallible {
-    let mut pause = PAUSE_MIN;
+/// Whether an address is one of this host's own: only those can be bound. A socket that is never used tells it without
+/// a list of interfaces that would grow stale.
+pub fn is_own_address(address: IpAddr) -> bool {
+    std::net::UdpSocket::bind(SocketAddr::new(address, 0)).is_ok()
+}
+
+/// Accepts and serves connections until the shard drains; then closes those that are idle and resolves when the last
+/// has ended. `wrap` makes a stream of an accepted socket. Must run where `spawn_local` can.
+///
+/// Cancel-safe: if dropped, no more is accepted and deadlines are no longer enforced, but connections live on.
+pub async fn run<S: Stream, D: Disk>(
+    listener: TcpListener,
+    wrap: fn(TcpStream) -> io::Result<S>,
+    ingress: Rc<Ingress<S, D>>,
+) {
+    let accepting = async {
+        tokio::select! {
+            biased;
+            () = ingress.shard.drain_started() => {}
+            () = accept_forever(&listener, wrap, &ingress) => {}
+        }
+        // Who has connected may have sent a request already: it gets its 503 rather than a reset.
+        while let Some(Ok((socket, _))) = listener.accept().now_or_never() {
+            take(socket, wrap, &ingress);
+        }
+        drop(listener);
+        ingress.connections.close_idle();
+        ingress.connections.all_ended().await;
+    };
+    tokio::select! {
+        biased;
+        () = accepting => {}
+        () = ingress.sweep_forever() => {}
+    }
+}
+
+/// Accepts for ever. Cancel-safe: nothing is accepted and then lost.
+async fn accept_forever<S: Stream, D: Disk>(
+    listener: &TcpListener,
+    wrap: fn(TcpStream) -> io::Result<S>,
+    ingress: &Rc<Ingress<S, D>>,
+) {
+    let mut pause_ms = ACCEPT_PAUSE_MS_MIN;
     loop {
         match listener.accept().await {
             Ok((socket, _)) => {
-                pause = PAUSE_MIN;
-                admit(socket, &ingress);
+                pause_ms = ACCEPT_PAUSE_MS_MIN;
+                take(socket, wrap, ingress);
             }
             Err(error) if is_exhaustion(&error) => {
-                tracing::warn!(%error, pause_ms = pause.as_millis(), "connections cannot be accepted for a while");
-                // An idle connection gives its descriptor back.
+                tracing::warn!(%error, pause_ms, "connections cannot be accepted for a while");
+                // It gives its descriptor back.
                 ingress.connections.close_oldest_idle();
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(PAUSE_MAX);
+                tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+                pause_ms = (pause_ms * 2).min(ACCEPT_PAUSE_MS_MAX);
             }
-            // The client gave up while it waited.
-            Err(_) => {}
+            // The peer went away before it was accepted, or one of the network errors that accept(2) passes on:
+            // they belong to one connection, and the next call sees the next one.
+            Err(error) => tracing::debug!(%error, "a connection was lost before it was accepted"),
         }
     }
 }
 
+/// Of descriptors or memory: the connection stays in the queue, so that another accept at once would fail again.
 fn is_exhaustion(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
 }
 
-fn admit<S: Stream, D: Disk>(socket: tokio::net::TcpStream, ingress: &Rc<Ingress<S, D>>) {
-    if ingress.connections.len() >= ingress.connections_max && !ingress.connections.close_oldest_idle() {
-        let refusal = Refusal::too_many_connections();
-        ingress.shard.metrics().refused(refusal.reason);
-        let mut answer = Vec::new();
-        ingress.connections.with_date(|date| refusal.write(&mut answer, date, Persistence::Close, false));
-        // What the socket does not take at once is not worth waiting for.
-        let _ = socket.try_write(&answer);
-        return;
+/// Serves an accepted connection, for which an idle one may have to make room.
+fn take<S: Stream, D: Disk>(socket: TcpStream, wrap: fn(TcpStream) -> io::Result<S>, ingress: &Rc<Ingress<S, D>>) {
+    let connections = &ingress.connections;
+    if connections.open() >= ingress.settings.connections_max && !connections.close_oldest_idle() {
+        return refuse(socket, ingress);
     }
-    let Ok(local) = socket.local_addr() else { return };
-    let _ = socket.set_nodelay(true);
-    let Ok(stream) = socket.into_std().and_then(S::accepted) else { return };
-    tokio::task::spawn_local(connection::serve(stream, local.ip(), Rc::clone(ingress)));
+    match wrap(socket) {
+        Ok(stream) => {
+            let lease = ingress.open(stream);
+            // It ends by itself: every wait has a deadline, and `run` waits for all of them.
+            drop(tokio::task::spawn_local(serve(lease, Rc::clone(ingress))));
+        }
+        Err(error) => tracing::warn!(%error, "an accepted connection cannot be served"),
+    }
+}
+
+/// Answers 503 and closes. Nothing waits: the send buffer of a new socket holds the answer, and only what has arrived
+/// already is read, so that closing does not make the kernel reset the connection over it (RFC 9112 §9.6).
+fn refuse<S: Stream, D: Disk>(socket: TcpStream, ingress: &Ingress<S, D>) {
+    let refusal = Refusal::new(RefusedReason::Connections, "MAX_CONNECTIONS are open, and all of them are busy.");
+    let mut answer = Vec::new();
+    ingress.refuse(&mut answer, &refusal, Persistence::Close, false);
+    // An error, here and below, means that the peer has gone.
+    let Ok(mut socket) = socket.into_std() else { return };
+    let _ = socket.write_all(&answer);
+    let _ = socket.shutdown(Shutdown::Write);
+    let _ = socket.read(&mut [0; READ_BYTES_MIN]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn cores_share_a_port_that_the_kernel_chose_for_the_first() {
+        let (sockets, address) = bind(Listen { host: Some(LOOPBACK), port: 0 }, 2).unwrap();
+        assert_eq!(sockets.len(), 2);
+        assert!(sockets.iter().all(|socket| socket.local_addr().unwrap().as_socket() == Some(address)));
+        assert!(std::net::TcpStream::connect(address).is_err(), "nobody listens before a core is ready");
+        sockets[0].listen(1).unwrap();
+        std::net::TcpStream::connect(address).unwrap();
+    }
+
+    #[test]
+    fn every_address_is_reached_through_one_socket() {
+        let (sockets, address) = bind(Listen { host: None, port: 0 }, 1).unwrap();
+        sockets[0].listen(2).unwrap();
+        std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, address.port())).unwrap();
+        if address.is_ipv6() && is_own_address(Ipv6Addr::LOCALHOST.into()) {
+            std::net::TcpStream::connect((Ipv6Addr::LOCALHOST, address.port())).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_had_says_so_by_the_variable() {
+        let holder = std::net::TcpListener::bind((LOOPBACK, 0)).unwrap();
+        let port = holder.local_addr().unwrap().port();
+        let taken = bind(Listen { host: Some(LOOPBACK), port }, 1).unwrap_err().to_string();
+        assert_eq!(taken, format!("LISTEN=127.0.0.1:{port}: expected a free address; another process listens there"));
+        let foreign = bind(Listen { host: Some([192, 0, 2, 1].into()), port: 0 }, 1).unwrap_err().to_string();
+        assert_eq!(foreign, "LISTEN=192.0.2.1:0: expected an address this machine can listen on");
+    }
+
+    #[test]
+    fn own_addresses_are_told_from_others() {
+        assert!(is_own_address(Ipv4Addr::LOCALHOST.into()));
+        assert!(!is_own_address([192, 0, 2, 1].into()));
+    }
 }

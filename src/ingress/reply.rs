@@ -1,260 +1,242 @@
-//! Everything we answer: the 202, interim answers, and the closed set of refusals as problem+json (RFC 9457). Pure.
-
-use std::borrow::Cow;
+//! Everything a connection can answer, as bytes: 202, refusals as RFC 9457 problems, documents.
 
 use serde::Serialize;
 
+use super::refusal::Refusal;
 use crate::message::MessageId;
-use crate::metrics::RefusedReason;
-use crate::shard::Refused;
+use crate::time::UnixMillis;
 
-/// Bytes of an offending value that are shown back.
-const VALUE_SHOWN_MAX: usize = 128;
-
-/// The interim answer that lets a client send its body (RFC 9110 §10.1.1).
-pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
-/// What happens to the connection after an answer.
+/// What an answer says about the connection's future (RFC 9112 §9.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Persistence {
-    /// HTTP/1.1: kept without a word.
-    Keep,
-    /// HTTP/1.0 that asked for it: kept, and said so.
-    KeepSaid,
-    /// Closed.
+    /// It stays open, as HTTP/1.1 has it unless said otherwise.
+    Open,
+    /// It stays open because an HTTP/1.0 client asked for that.
+    OpenOnRequest,
+    /// It ends after this answer.
     Close,
 }
 
 impl Persistence {
-    const fn field(self) -> &'static str {
+    const fn field(self) -> &'static [u8] {
         match self {
-            Self::Keep => "",
-            Self::KeepSaid => "Connection: keep-alive\r\n",
-            Self::Close => "Connection: close\r\n",
+            Self::Open => b"",
+            Self::OpenOnRequest => b"Connection: keep-alive\r\n",
+            Self::Close => b"Connection: close\r\n",
         }
     }
 }
 
-/// The header field at fault.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// Its name.
-    pub header: &'static str,
-    /// Its value, shortened.
-    pub value: String,
-    /// What it may be.
-    pub expected: Cow<'static, str>,
-}
+/// An IMF-fixdate (RFC 9110 §5.6.7), formatted once a second, copied into every answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Date([u8; 29]);
 
-/// A request that is not taken, and why. Nothing has been stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The status.
-    pub status: u16,
-    /// Why, for the metric.
-    pub reason: RefusedReason,
-    /// Whether what follows on the connection cannot be trusted.
-    pub close: bool,
-    title: &'static str,
-    detail: Cow<'static, str>,
-    fault: Option<Fault>,
-    retry_after_s: Option<u32>,
-}
-
-const fn refusal(status: u16, reason: RefusedReason, title: &'static str, detail: &'static str) -> Refusal {
-    let close = matches!(reason, RefusedReason::Malformed | RefusedReason::TooLarge | RefusedReason::Timeout);
-    Refusal { status, reason, close, title, detail: Cow::Borrowed(detail), fault: None, retry_after_s: None }
-}
-
-impl Refusal {
-    /// 400 and close: framing or syntax that RFC 9112 forbids; where the next request would start is anybody's guess.
-    pub const fn malformed(detail: &'static str) -> Self {
-        refusal(400, RefusedReason::Malformed, "Malformed request", detail)
-    }
-
-    /// 400: a control header is wrong.
-    pub fn control_header(header: &'static str, value: &[u8], expected: impl Into<Cow<'static, str>>) -> Self {
-        let value = String::from_utf8_lossy(&value[..value.len().min(VALUE_SHOWN_MAX)]).into_owned();
-        let detail = "A control header has a value that cannot be used; nothing was stored";
-        let fault = Some(Fault { header, value, expected: expected.into() });
-        Self { fault, ..refusal(400, RefusedReason::ControlHeader, "Bad control header", detail) }
-    }
-
-    /// 400: neither data nor one of our own paths. Shows a command that would have worked.
-    pub fn no_origin(method: &str, target: &str, own_port: u16) -> Self {
-        let target = if target.starts_with('/') { target } else { "/" };
-        let shown: String = target.chars().take(VALUE_SHOWN_MAX).filter(|c| !matches!(c, '\'' | '\\')).collect();
-        let detail = format!(
-            "The request names no destination. This would have worked: \
-             curl -X {method} -H 'X-Dispatcher-Origin-Host: destination.example' 'http://localhost:{own_port}{shown}'"
-        );
-        Self {
-            detail: detail.into(),
-            fault: Some(Fault {
-                header: "X-Dispatcher-Origin-Host",
-                value: String::new(),
-                expected: "host, host:port, http://host[:port] or https://host[:port]".into(),
-            }),
-            ..refusal(400, RefusedReason::ControlHeader, "No destination", "")
-        }
-    }
-
-    /// 408 and close.
-    pub const fn timeout(detail: &'static str) -> Self {
-        refusal(408, RefusedReason::Timeout, "Request not complete in time", detail)
-    }
-
-    /// 413 and close.
-    pub fn body_too_large(body_bytes_max: u64) -> Self {
-        let detail = format!("The body is larger than {body_bytes_max} bytes (MAX_BODY)").into();
-        Self { detail, ..refusal(413, RefusedReason::TooLarge, "Body too large", "") }
-    }
-
-    /// 414 and close.
-    pub const fn target_too_long() -> Self {
-        refusal(414, RefusedReason::TooLarge, "Target too long", "The request target is longer than 8192 bytes")
-    }
-
-    /// 431 and close.
-    pub const fn head_too_large() -> Self {
-        let detail = "The head is larger than MAX_HEAD, or has more than 256 fields";
-        refusal(431, RefusedReason::TooLarge, "Head too large", detail)
-    }
-
-    /// 417: an expectation other than 100-continue (RFC 9110 §10.1.1).
-    pub const fn expectation() -> Self {
-        refusal(417, RefusedReason::Unsupported, "Unknown expectation", "Only `Expect: 100-continue` is understood")
-    }
-
-    /// 501 and close: what follows may not be HTTP.
-    pub fn unsupported(detail: &'static str) -> Self {
-        Self { close: true, ..refusal(501, RefusedReason::Unsupported, "Not implemented", detail) }
-    }
-
-    /// 505 and close.
-    pub fn version() -> Self {
-        let detail = "HTTP/1.1 and HTTP/1.0 are understood";
-        Self { close: true, ..refusal(505, RefusedReason::Unsupported, "HTTP version not supported", detail) }
-    }
-
-    /// 508: the destination is this daemon.
-    pub const fn to_itself() -> Self {
-        refusal(508, RefusedReason::Loop, "Sent to itself", "The destination is this listener: it would never end")
-    }
-
-    /// 503: as many connections as may be.
-    pub fn too_many_connections() -> Self {
-        let detail = "MAX_CONNECTIONS are open";
-        Self {
-            close: true,
-            retry_after_s: Some(1),
-            ..refusal(503, RefusedReason::Overload, "Too many connections", detail)
-        }
-    }
-
-    /// 503 or 507: the shard does not take it now.
-    pub fn by_shard(refused: Refused) -> Self {
-        let (status, reason, title, detail, retry_after_s) = match refused {
-            Refused::LogFull => (
-                507,
-                RefusedReason::LogFull,
-                "Out of log space",
-                "Deliveries go on and free space; try again later",
-                10,
-            ),
-            Refused::Memory => (503, RefusedReason::Overload, "Overloaded", "MAX_MEMORY is used up; try again soon", 1),
-            Refused::Draining => {
-                (503, RefusedReason::Draining, "Stopping", "This instance is going down; try another", 1)
-            }
-            Refused::LogFailed => (
-                503,
-                RefusedReason::LogFailed,
-                "Log failure",
-                "The message could not be made durable; it was not accepted",
-                5,
-            ),
-            Refused::TooLarge => {
-                (413, RefusedReason::TooLarge, "Message too large", "The message does not fit a log file", 0)
-            }
-        };
-        let retry_after_s = if retry_after_s > 0 { Some(retry_after_s) } else { None };
-        Self { retry_after_s, ..refusal(status, reason, title, detail) }
-    }
-
-    /// Appends the answer. `head_only`: the request was a HEAD, which gets no body (RFC 9110 §9.3.2).
-    pub fn write(&self, out: &mut Vec<u8>, date: &str, persistence: Persistence, head_only: bool) {
-        let body = self.problem();
-        let retry_after = self.retry_after_s.map(|seconds| format!("Retry-After: {seconds}\r\n")).unwrap_or_default();
-        let allow_body = if head_only { &[][..] } else { body.as_bytes() };
-        let head = format!(
-            "HTTP/1.1 {} {}\r\nDate: {date}\r\nContent-Type: application/problem+json\r\n{retry_after}{}Content-Length: {}\r\n\r\n",
-            self.status,
-            self.title,
-            persistence.field(),
-            body.len(),
-        );
-        out.extend_from_slice(head.as_bytes());
-        out.extend_from_slice(allow_body);
-    }
-
-    fn problem(&self) -> String {
-        #[derive(Serialize)]
-        struct Problem<'a> {
-            r#type: String,
-            title: &'a str,
-            status: u16,
-            detail: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            header: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            value: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            expected: Option<&'a str>,
-        }
-        let fault = self.fault.as_ref();
-        let problem = Problem {
-            r#type: format!("urn:dispatcher:problem:{}", self.reason.as_str()),
-            title: self.title,
-            status: self.status,
-            detail: &self.detail,
-            header: fault.map(|fault| fault.header),
-            value: fault.map(|fault| &*fault.value),
-            expected: fault.map(|fault| &*fault.expected),
-        };
-        let mut json = serde_json::to_string(&problem).expect("strings and numbers serialise");
-        json.push('\n');
-        json
+impl Date {
+    /// The second that contains `now`.
+    pub fn at(now: UnixMillis) -> Self {
+        // 9999-12-31T23:59:59Z, past which the format has no room for the year.
+        const LAST_SECOND: u64 = 253_402_300_799;
+        let since = std::time::Duration::from_secs((now.0 / 1000).min(LAST_SECOND));
+        let text = httpdate::fmt_http_date(std::time::UNIX_EPOCH + since);
+        let mut date = [b' '; 29];
+        date.copy_from_slice(text.as_bytes());
+        Self(date)
     }
 }
 
-/// Appends the 202 of a durable message.
-pub fn accepted(out: &mut Vec<u8>, id: MessageId, date: &str, persistence: Persistence) {
-    out.extend_from_slice(b"HTTP/1.1 202 Accepted\r\nDate: ");
-    out.extend_from_slice(date.as_bytes());
+/// The interim answer to `Expect: 100-continue` (RFC 9110 §10.1.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Media type of a refusal (RFC 9457 §3).
+const PROBLEM_TYPE: &str = "application/problem+json";
+
+/// Appends the 202 for the message `id`, which must be durable.
+pub fn push_accepted(out: &mut Vec<u8>, date: &Date, id: MessageId, persistence: Persistence) {
+    out.extend_from_slice(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nDate: ");
+    out.extend_from_slice(&date.0);
     out.extend_from_slice(b"\r\nX-Dispatcher-Message-Id: ");
     out.extend_from_slice(&id.text());
     out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(persistence.field().as_bytes());
-    out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+    out.extend_from_slice(persistence.field());
+    out.extend_from_slice(b"\r\n");
 }
 
-/// Appends an answer to one of our own paths.
-pub fn control(
+/// Appends a refusal. `head_only`: the request was a HEAD, so the answer has no content (RFC 9110 §9.3.2).
+pub fn push_refusal(out: &mut Vec<u8>, date: &Date, refusal: &Refusal, persistence: Persistence, head_only: bool) {
+    let status = refusal.status();
+    let fault = refusal.fault();
+    let problem = Problem {
+        // The same word as the metric's label.
+        kind: format!("urn:dispatcher:problem:{}", refusal.reason().as_str()),
+        title: refusal.title(),
+        status,
+        detail: refusal.detail(),
+        header: fault.map(|fault| fault.header.as_str()),
+        value: fault.and_then(|fault| fault.value.as_deref()),
+        expected: fault.map(|fault| fault.expected.as_ref()),
+    };
+    let mut content = serde_json::to_vec(&problem).expect("strings and a number always have a JSON form");
+    content.push(b'\n');
+    let answer = Document { status, media_type: PROBLEM_TYPE, content: &content };
+    let retry_after = refusal.retry_after_seconds();
+    push_answer(out, date, &answer, retry_after, persistence, head_only);
+}
+
+/// An answer with content.
+#[derive(Clone, Copy, Debug)]
+pub struct Document<'a> {
+    /// The status code.
+    pub status: u16,
+    /// What the content is.
+    pub media_type: &'a str,
+    /// The content.
+    pub content: &'a [u8],
+}
+
+/// Appends a document. `head_only` as in [`push_refusal`].
+pub fn push_document(
     out: &mut Vec<u8>,
-    status: &str,
-    content_type: &str,
-    body: &str,
-    date: &str,
+    date: &Date,
+    document: &Document<'_>,
     persistence: Persistence,
     head_only: bool,
 ) {
-    let head = format!(
-        "HTTP/1.1 {status}\r\nDate: {date}\r\nContent-Type: {content_type}\r\n{}Content-Length: {}\r\n\r\n",
-        persistence.field(),
-        body.len(),
-    );
+    push_answer(out, date, document, None, persistence, head_only);
+}
+
+fn push_answer(
+    out: &mut Vec<u8>,
+    date: &Date,
+    answer: &Document<'_>,
+    retry_after_seconds: Option<u32>,
+    persistence: Persistence,
+    head_only: bool,
+) {
+    let Document { status, media_type, content } = answer;
+    let (phrase, length) = (phrase(*status), content.len());
+    let head =
+        format!("HTTP/1.1 {status} {phrase}\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\nDate: ");
     out.extend_from_slice(head.as_bytes());
+    out.extend_from_slice(&date.0);
+    out.extend_from_slice(b"\r\n");
+    if let Some(seconds) = retry_after_seconds {
+        out.extend_from_slice(format!("Retry-After: {seconds}\r\n").as_bytes());
+    }
+    out.extend_from_slice(persistence.field());
+    out.extend_from_slice(b"\r\n");
     if !head_only {
-        out.extend_from_slice(body.as_bytes());
+        out.extend_from_slice(content);
+    }
+}
+
+/// What a status code is called (RFC 9110 §15, RFC 6585 §5, RFC 4918 §11.5, RFC 5842 §7.2).
+const fn phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        400 => "Bad Request",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        431 => "Request Header Fields Too Large",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        507 => "Insufficient Storage",
+        508 => "Loop Detected",
+        // A phrase may be empty (RFC 9112 §4), and no client may go by it.
+        _ => "",
+    }
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    header: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected: Option<&'a str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::RefusedReason;
+    use crate::shard::Refused;
+
+    const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+
+    fn date() -> Date {
+        Date::at(UnixMillis(784_111_777_500))
+    }
+
+    fn text_of(push: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        push(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn an_accepted_message_is_answered_with_its_id_and_nothing_else() {
+        let id = MessageId::parse("01890a5d-ac96-774b-bcce-b302099a8057").unwrap();
+        let answer = text_of(|out| push_accepted(out, &date(), id, Persistence::Open));
+        let expected = format!(
+            "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nDate: {DATE}\r\nX-Dispatcher-Message-Id: {id}\r\n\r\n"
+        );
+        assert_eq!(answer, expected);
+    }
+
+    #[test]
+    fn a_refusal_is_a_problem_that_names_the_field_at_fault() {
+        let refusal = Refusal::new(RefusedReason::ControlHeader, "Its timeout is \"wrong\".").blame(
+            "X-Dispatcher-Timeout",
+            "\"\u{1}é".as_bytes(),
+            "milliseconds",
+        );
+        let answer = text_of(|out| push_refusal(out, &date(), &refusal, Persistence::Close, false));
+        let (head, content) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\n"), "{head}");
+        assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", content.len())), "{head}");
+        assert!(head.contains(&format!("\r\nDate: {DATE}\r\n")) && head.ends_with("\r\nConnection: close"), "{head}");
+        let problem: serde_json::Value = serde_json::from_str(content).unwrap();
+        let expected = serde_json::json!({
+            "type": "urn:dispatcher:problem:control_header", "title": "Wrong control header", "status": 400,
+            "detail": "Its timeout is \"wrong\".", "header": "X-Dispatcher-Timeout", "value": "\"\u{1}é",
+            "expected": "milliseconds"
+        });
+        assert_eq!(problem, expected);
+    }
+
+    #[test]
+    fn a_head_request_gets_the_length_but_no_content() {
+        let refusal = Refusal::from(Refused::LogFull);
+        let answer = text_of(|out| push_refusal(out, &date(), &refusal, Persistence::OpenOnRequest, true));
+        assert!(answer.starts_with("HTTP/1.1 507 Insufficient Storage\r\n") && answer.ends_with("\r\n\r\n"));
+        assert!(answer.contains("\r\nRetry-After: 30\r\n") && answer.contains("\r\nConnection: keep-alive\r\n"));
+        assert!(!answer.contains("\r\nContent-Length: 0\r\n"), "{answer}");
+    }
+
+    #[test]
+    fn every_status_has_its_phrase() {
+        for reason in RefusedReason::ALL {
+            assert_ne!(phrase(Refusal::new(reason, "").status()), "", "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown_and_long_values_are_cut() {
+        for name in ["Authorization", "COOKIE", "Proxy-Authorization", "set-cookie"] {
+            let refusal = Refusal::new(RefusedReason::Malformed, "no").blame(name, b"hunter2", "less");
+            let answer = text_of(|out| push_refusal(out, &date(), &refusal, Persistence::Close, false));
+            assert!(!answer.contains("hunter2"), "{answer}");
+        }
+        let refusal = Refusal::new(RefusedReason::Malformed, "no").blame("Host", &[b'a'; 10_000], "less");
+        let answer = text_of(|out| push_refusal(out, &date(), &refusal, Persistence::Close, false));
+        assert!(answer.len() < 600 && answer.contains("aaa…\""), "{answer}");
     }
 }

@@ -16,18 +16,28 @@ use crate::time::Millis;
 pub enum RefusedReason {
     /// Not HTTP as RFC 9112 has it.
     Malformed,
-    /// A control header is wrong or missing.
+    /// A control header is wrong.
     ControlHeader,
-    /// Head, target or body over its bound.
-    TooLarge,
+    /// Neither an origin nor one of our own paths.
+    NoOrigin,
     /// Head or body not complete in time.
     Timeout,
-    /// A method, coding, version or upgrade we do not offer.
+    /// Body over its bound, or the message longer than a segment can hold.
+    BodyTooLarge,
+    /// Target over its bound.
+    TargetTooLong,
+    /// Head over its bound, or too many fields.
+    HeadTooLarge,
+    /// A method, coding or upgrade we do not offer.
     Unsupported,
+    /// Neither HTTP/1.0 nor HTTP/1.1.
+    Version,
     /// Sent to this daemon itself.
     Loop,
-    /// Connections or memory used up.
-    Overload,
+    /// Memory for messages on their way to the disk is used up.
+    Memory,
+    /// As many connections as may be, and none idle.
+    Connections,
     /// Stopping.
     Draining,
     /// No log space.
@@ -38,14 +48,19 @@ pub enum RefusedReason {
 
 impl RefusedReason {
     /// All of them, in the order of their indices.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::Malformed,
         Self::ControlHeader,
-        Self::TooLarge,
+        Self::NoOrigin,
         Self::Timeout,
+        Self::BodyTooLarge,
+        Self::TargetTooLong,
+        Self::HeadTooLarge,
         Self::Unsupported,
+        Self::Version,
         Self::Loop,
-        Self::Overload,
+        Self::Memory,
+        Self::Connections,
         Self::Draining,
         Self::LogFull,
         Self::LogFailed,
@@ -56,11 +71,16 @@ impl RefusedReason {
         match self {
             Self::Malformed => "malformed",
             Self::ControlHeader => "control_header",
-            Self::TooLarge => "too_large",
+            Self::NoOrigin => "no_origin",
             Self::Timeout => "timeout",
+            Self::BodyTooLarge => "body_too_large",
+            Self::TargetTooLong => "target_too_long",
+            Self::HeadTooLarge => "head_too_large",
             Self::Unsupported => "unsupported",
+            Self::Version => "version",
             Self::Loop => "loop",
-            Self::Overload => "overload",
+            Self::Memory => "memory",
+            Self::Connections => "connections",
             Self::Draining => "draining",
             Self::LogFull => "log_full",
             Self::LogFailed => "log_failed",

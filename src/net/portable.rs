@@ -1,52 +1,58 @@
-//! Sockets through tokio's epoll: where `io_uring` is forbidden.
+//! Sockets through epoll: where `io_uring` is forbidden.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
+use std::pin::pin;
 
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::Stream;
 
+/// A TCP connection on this thread's tokio runtime.
+///
+/// The cell is borrowed only within a poll, never across an await, so that [`Stream::shutdown`] can come between. Why
+/// not `try_read` and `readable`, which need no cell: they would pay a second `read(2)` per message to see `EAGAIN`,
+/// where a poll knows from a short read that the socket is empty.
+pub struct TcpStream(RefCell<tokio::net::TcpStream>);
+
+impl TcpStream {
+    /// Takes over an accepted socket. Never fails, but has the shape of its sibling in `uring.rs`.
+    pub const fn new(socket: tokio::net::TcpStream) -> io::Result<Self> {
+        Ok(Self(RefCell::new(socket)))
+    }
+}
+
 impl Stream for TcpStream {
-    fn accepted(socket: std::net::TcpStream) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
-        Self::from_std(socket)
-    }
-
     async fn read(&self, mut buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
-        loop {
-            // Never past the capacity: growing is the caller's decision.
-            let spare = buffer.capacity() - buffer.len();
-            match self.try_read_buf(&mut bytes::BufMut::limit(&mut buffer, spare)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if let Err(error) = self.readable().await {
-                        return (Err(error), buffer);
-                    }
-                }
-                result => return (result, buffer),
-            }
-        }
+        assert!(buffer.len() < buffer.capacity(), "a read needs room");
+        let read = poll_fn(|context| {
+            let mut socket = self.0.borrow_mut();
+            // This future holds no state of its own: a new one per poll goes on where the last one stopped.
+            pin!(socket.read_buf(&mut buffer)).poll(context)
+        });
+        let read = read.await;
+        (read, buffer)
     }
 
-    async fn write_all(&self, bytes: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
-        let mut written = 0;
-        while written < bytes.len() {
-            match self.try_write(&bytes[written..]) {
-                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), bytes),
-                Ok(more) => written += more,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if let Err(error) = self.writable().await {
-                        return (Err(error), bytes);
-                    }
-                }
-                Err(error) => return (Err(error), bytes),
+    async fn write_all(&self, buffer: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+        let mut sent = 0;
+        while sent < buffer.len() {
+            let write = poll_fn(|context| {
+                let mut socket = self.0.borrow_mut();
+                pin!(socket.write(&buffer[sent..])).poll(context)
+            });
+            match write.await {
+                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buffer),
+                Ok(written) => sent += written,
+                Err(error) => return (Err(error), buffer),
             }
         }
-        (Ok(()), bytes)
+        (Ok(()), buffer)
     }
 
-    fn shutdown(&self, how: Shutdown) {
-        // An error means that the connection is gone already.
-        let _ = socket2::SockRef::from(self).shutdown(how);
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        socket2::SockRef::from(&*self.0.borrow()).shutdown(how)
     }
 }

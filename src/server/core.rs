@@ -1,5 +1,6 @@
 //! One core from start to drain: recover, adopt, build the shard, run its loops, stop in order.
 
+use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -7,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use socket2::Socket;
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
-use tokio::task::spawn_local;
+use tokio::task::{JoinHandle, spawn_local};
 
 use super::adopt::{self, AdoptError};
 use crate::config::Config;
@@ -16,10 +18,9 @@ use crate::control::{Control, Phase, ShardInbox, ShardRequest};
 use crate::delivery::client::{HyperTransport, TransportConfig};
 use crate::delivery::worker;
 use crate::disk::{Disk, DiskError, while_doing};
-use crate::ingress::connection::{Ingress, Timeouts};
-use crate::ingress::connections::{Connections, REAP_EVERY};
+use crate::ingress::control_fields::ControlRules;
 use crate::ingress::head::Rules;
-use crate::ingress::listener;
+use crate::ingress::{self, Ingress, listener};
 use crate::limits::{BLOCK_BYTES, DRAIN_FLUSH_MS, to_usize};
 use crate::message::IdSource;
 use crate::metrics::ShardMetrics;
@@ -29,7 +30,7 @@ use crate::schedule::scheduler::Limits;
 use crate::shard::dead_letters::DeadLetters;
 use crate::shard::state::State;
 use crate::shard::{Settings, Shard, message_bytes_max};
-use crate::time::{Millis, monotonic_now, unix_now};
+use crate::time::{Millis, monotonic_now};
 use crate::wal::files::Files;
 use crate::wal::index::Index;
 use crate::wal::log::Log;
@@ -83,12 +84,14 @@ pub enum CoreError {
         /// The port.
         port: u16,
         /// What the kernel said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Its log cannot be written any more.
     #[error("the log cannot be written")]
     LogFailed(#[source] DiskError),
 }
+
+type Wrap<S> = fn(TcpStream) -> io::Result<S>;
 
 struct Recovery<D: Disk> {
     log: Rc<Log<D>>,
@@ -96,7 +99,9 @@ struct Recovery<D: Disk> {
 }
 
 /// Runs a core until the daemon stops. Everything it spawned ends with its runtime.
-pub async fn run<D: Disk, S: Stream>(disk: D, start: CoreStart) -> Result<(), CoreError> {
+///
+/// `wrap` makes a stream of an accepted socket.
+pub async fn run<D: Disk, S: Stream>(disk: D, wrap: Wrap<S>, start: CoreStart) -> Result<(), CoreError> {
     let began = monotonic_now();
     let config = Arc::clone(&start.config);
     let mut state = State::new(limits(&start));
@@ -138,7 +143,7 @@ pub async fn run<D: Disk, S: Stream>(disk: D, start: CoreStart) -> Result<(), Co
         took_ms = began.elapsed().as_millis(),
         "recovered"
     );
-    serve::<D, S>(start, shard, &mut failures).await
+    serve(start, wrap, shard, &mut failures).await
 }
 
 /// Recovers one of a core's two logs; its segments will be no shorter than `longest` bytes.
@@ -206,6 +211,7 @@ async fn adopt_orphans<D: Disk>(disk: &D, start: &CoreStart, shard: &Shard<D>) -
 
 async fn serve<D: Disk, S: Stream>(
     start: CoreStart,
+    wrap: Wrap<S>,
     shard: Rc<Shard<D>>,
     failures: &mut mpsc::Receiver<DiskError>,
 ) -> Result<(), CoreError> {
@@ -214,30 +220,11 @@ async fn serve<D: Disk, S: Stream>(
         connect_timeout: config.connect_timeout,
         tls: Arc::clone(&start.tls),
     }));
-    let ingress = Rc::new(Ingress {
-        shard: Rc::clone(&shard),
-        rules: Rules {
-            head_bytes_max: to_usize(config.max_head),
-            body_bytes_max: config.max_body,
-            timeout_max: config.max_timeout,
-            origin_scheme: config.origin_scheme,
-            own_port: start.own_port,
-        },
-        timeouts: Timeouts { head: config.head_timeout, body: config.body_timeout, idle: config.idle_timeout },
-        control: start.control,
-        connections: Rc::<Connections<S>>::default(),
-        connections_max: config.max_connections.div_ceil(start.shards) as usize,
-    });
+    let connections = ingress_settings(&start);
+    let ingress = Rc::new(Ingress::<S, D>::new(Rc::clone(&shard), start.control, connections));
     let port = start.own_port;
     let listener = listener::listen(start.socket).map_err(|source| CoreError::Listen { port, source })?;
     spawn_local(worker::run(Rc::clone(&shard), Rc::clone(&transport)));
-    let connections = Rc::clone(&ingress.connections);
-    spawn_local(async move {
-        loop {
-            connections.reap(monotonic_now(), unix_now());
-            tokio::time::sleep(REAP_EVERY).await;
-        }
-    });
     let inbox = start.inbox;
     let (answering, sending, mut requests) = (Rc::clone(&shard), Rc::clone(&transport), inbox.requests);
     spawn_local(async move {
@@ -257,7 +244,7 @@ async fn serve<D: Disk, S: Stream>(
             transport.sweep(monotonic_now());
         }
     });
-    let accepting = spawn_local(listener::accept(listener, Rc::clone(&ingress)));
+    let receiving = spawn_local(listener::run(listener, wrap, ingress));
     // The other end waits for every core, or is gone because another one failed.
     let _ = start.ready.send(start.shard).await;
     let mut stop = start.stop;
@@ -268,23 +255,22 @@ async fn serve<D: Disk, S: Stream>(
         _ = stop.wait_for(|stop| *stop) => {}
     }
     inbox.status.set(Phase::Draining);
-    accepting.abort();
-    drain(&shard, &ingress.connections, config.shutdown_timeout, failures).await
+    drain(&shard, receiving, config.shutdown_timeout, failures).await
 }
 
 /// Stops in order: no new messages, accepted ones answered, attempts in flight concluded as far as time allows, their
 /// outcomes durable. What is left is in the log and is delivered after the next start.
-async fn drain<D: Disk, S: Stream>(
+async fn drain<D: Disk>(
     shard: &Shard<D>,
-    connections: &Connections<S>,
+    receiving: JoinHandle<()>,
     timeout: Millis,
     failures: &mut mpsc::Receiver<DiskError>,
 ) -> Result<(), CoreError> {
     shard.start_draining();
-    connections.close_idle();
     let deadline = monotonic_now() + timeout.duration();
     let concluded = async {
-        connections.all_closed().await;
+        // Resolves when the last connection has ended. An error would be a panic, and that ends the process elsewhere.
+        let _ = receiving.await;
         until_settled(shard, deadline).await;
     };
     tokio::select! {
@@ -338,6 +324,24 @@ fn backoff(config: &Config) -> Backoff {
         max: config.backoff_max,
         jitter: config.backoff_jitter,
         retries_max: config.retry_limit,
+    }
+}
+
+fn ingress_settings(start: &CoreStart) -> ingress::Settings {
+    let config = &start.config;
+    let control = ControlRules {
+        origin_scheme: config.origin_scheme,
+        timeout_max: config.max_timeout,
+        own_port: start.own_port,
+        is_own_address: listener::is_own_address,
+    };
+    ingress::Settings {
+        rules: Rules { control, body_bytes_max: to_usize(config.max_body) },
+        head_bytes_max: to_usize(config.max_head),
+        connections_max: config.max_connections.div_ceil(start.shards) as usize,
+        head_timeout: config.head_timeout,
+        body_timeout: config.body_timeout,
+        idle_timeout: config.idle_timeout,
     }
 }
 

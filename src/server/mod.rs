@@ -25,6 +25,7 @@ use crate::disk::portable::PortableDisk;
 use crate::disk::uring::UringDisk;
 use crate::ingress::listener::{self, BindError};
 use crate::limits::{CACHE_BYTES_MAX, READ_BYTES_MIN};
+use crate::net::{portable, uring};
 use crate::wal::lock::{self, LockError};
 
 /// Why the daemon did not start, or had to stop.
@@ -194,10 +195,10 @@ fn spawn_core(backend: Backend, start: CoreStart) -> Result<CoreThread, ServerEr
         pin(cpu);
         let ran = match backend {
             Backend::Uring { .. } => backend::run(backend, async move {
-                tell(core::run::<UringDisk, tokio_uring::net::TcpStream>(UringDisk, start).await);
+                tell(core::run(UringDisk, uring::TcpStream::new, start).await);
             }),
             Backend::Portable => backend::run(backend, async move {
-                tell(core::run::<PortableDisk, tokio::net::TcpStream>(PortableDisk, start).await);
+                tell(core::run(PortableDisk, portable::TcpStream::new, start).await);
             }),
         };
         if let Err(error) = ran {
@@ -247,7 +248,8 @@ fn raise_descriptor_limit() -> u64 {
 /// Memory that the configuration allows, index entries of pending messages aside.
 fn memory_sum(config: &Config) -> u64 {
     let cores = config.cores.len() as u64;
-    let connections = u64::from(config.max_connections) * (READ_BYTES_MIN as u64 + config.max_head);
+    // What is being read, and the head that is sent on.
+    let connections = u64::from(config.max_connections) * (READ_BYTES_MIN as u64 + 2 * config.max_head);
     config.max_memory + cores * (CACHE_BYTES_MAX as u64 + config.segment_bytes) + connections
 }
 

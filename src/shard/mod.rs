@@ -16,7 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::disk::{Disk, DiskError};
 use crate::limits::{BLOCK_BYTES, CACHE_BYTES_MAX, to_usize};
@@ -75,7 +75,8 @@ pub struct Shard<D: Disk> {
     metrics: ShardMetrics,
     memory: Rc<Cell<usize>>,
     work: Notify,
-    drain: watch::Sender<bool>,
+    draining: Cell<bool>,
+    drain: Notify,
     started: Instant,
 }
 
@@ -114,7 +115,8 @@ impl<D: Disk> Shard<D> {
             metrics,
             memory: Rc::default(),
             work: Notify::new(),
-            drain: watch::Sender::new(false),
+            draining: Cell::new(false),
+            drain: Notify::new(),
             started: monotonic_now(),
         }
     }
@@ -235,21 +237,21 @@ impl<D: Disk> Shard<D> {
 
     /// Stops taking messages and beginning attempts.
     pub fn start_draining(&self) {
-        self.drain.send_replace(true);
+        self.draining.set(true);
+        self.drain.notify_waiters();
         self.work.notify_one();
     }
 
     /// Whether [`Shard::start_draining`] was called.
-    pub fn draining(&self) -> bool {
-        *self.drain.borrow()
+    pub const fn draining(&self) -> bool {
+        self.draining.get()
     }
 
-    /// Resolves when draining starts.
-    pub fn drain_started(&self) -> impl Future<Output = ()> + 'static {
-        let mut drain = self.drain.subscribe();
-        async move {
-            // An error means that the shard is gone, which ends everything anyway.
-            let _ = drain.wait_for(|draining| *draining).await;
+    /// Resolves when draining starts. Cancel-safe.
+    pub async fn drain_started(&self) {
+        let started = self.drain.notified();
+        if !self.draining() {
+            started.await;
         }
     }
 

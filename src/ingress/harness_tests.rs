@@ -1,0 +1,154 @@
+//! What connections are tested against: a listener over sockets of either kind, and a shard over real files.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::task::spawn_local;
+
+use super::control_fields::ControlRules;
+use super::head::Rules;
+use super::{Ingress, Settings, listener};
+use crate::config::Listen;
+use crate::control::{Control, Phase};
+use crate::disk::portable::PortableDisk;
+use crate::message::{IdSource, Scheme};
+use crate::metrics::exposition::{self, Process};
+use crate::metrics::{Gauges, ShardMetrics, Side};
+use crate::net::{Stream, portable, uring};
+use crate::schedule::backoff::Backoff;
+use crate::schedule::scheduler::{Limits, Next};
+use crate::shard::dead_letters::DeadLetters;
+use crate::shard::state::State;
+use crate::shard::{self, Shard};
+use crate::time::Millis;
+use crate::wal::files::Files;
+use crate::wal::index::Index;
+use crate::wal::log::Log;
+use crate::wal::spare::Space;
+
+pub(super) const SETTINGS: Settings = Settings {
+    rules: Rules {
+        control: ControlRules {
+            origin_scheme: Scheme::Http,
+            timeout_max: Millis(1_800_000),
+            own_port: 1,
+            is_own_address: listener::is_own_address,
+        },
+        body_bytes_max: 1 << 20,
+    },
+    head_bytes_max: 16 << 10,
+    connections_max: 100,
+    head_timeout: Millis(10_000),
+    body_timeout: Millis(10_000),
+    idle_timeout: Millis(10_000),
+};
+
+/// Memory of the shard for messages on their way to the disk, in bytes.
+pub(super) const MEMORY_MAX: usize = 6 << 20;
+
+/// What a test sees of the daemon, whatever its sockets are.
+#[derive(Clone)]
+pub(super) struct Daemon {
+    pub(super) shard: Rc<Shard<PortableDisk>>,
+}
+
+/// A message as it is in the log.
+pub(super) struct Submitted {
+    pub(super) origin: String,
+    pub(super) head: Vec<u8>,
+    pub(super) body: Vec<u8>,
+}
+
+impl Daemon {
+    /// The messages that have become durable since the last call, in their order.
+    pub(super) async fn submitted(&self) -> Vec<Submitted> {
+        let mut submitted = Vec::new();
+        while let Next::Order(order) = self.shard.next_order() {
+            let stored = self.shard.fetch(order.slot).await.unwrap();
+            let message = stored.message();
+            let (head, body) = (message.head.to_vec(), message.body.to_vec());
+            submitted.push(Submitted { origin: order.origin.to_string(), head, body });
+        }
+        submitted
+    }
+
+    /// Connections open now.
+    pub(super) fn connections(&self) -> u64 {
+        self.shard.metrics().connections(Side::In)
+    }
+
+    /// One figure of a scrape, by its name without the prefix and its labels.
+    pub(super) fn counted(&self, series: &str) -> u64 {
+        let process = Process { backend: "portable", shards: 1, disk_free_bytes: None };
+        let text = exposition::classic(self.shard.metrics().snapshot(Gauges::default()), process);
+        let line = text.lines().find_map(|line| line.strip_prefix("dispatcher_")?.strip_prefix(series));
+        line.unwrap().trim().parse().unwrap()
+    }
+}
+
+/// Runs a test against a listener on sockets of either kind.
+pub(super) fn with<F: Future<Output = ()>>(settings: Settings, test: impl Fn(SocketAddr, Daemon) -> F) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, run(settings, portable::TcpStream::new, &test));
+    // Where the kernel forbids rings the daemon itself does without them.
+    if let Ok(runtime) = tokio_uring::Runtime::new(&tokio_uring::builder()) {
+        runtime.block_on(run(settings, uring::TcpStream::new, &test));
+    }
+}
+
+/// Runs a listener for the time of a test, and then drains it, which must end.
+async fn run<S: Stream, F: Future<Output = ()>>(
+    settings: Settings,
+    wrap: fn(TcpStream) -> io::Result<S>,
+    test: impl Fn(SocketAddr, Daemon) -> F,
+) {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut sockets, address) = listener::bind(Listen { host: Some(Ipv4Addr::LOCALHOST.into()), port: 0 }, 1).unwrap();
+    let shard = shard(dir.path().to_owned());
+    // For as long as the test runs: an inbox that is gone could not be asked.
+    let (control, inboxes) = Control::new(1, dir.path().to_owned(), "portable");
+    inboxes[0].status.set(Phase::Ready);
+    let (spare, committing) = (Rc::clone(shard.log()), Rc::clone(&shard));
+    let loops = [
+        spawn_local(async move { spare.spare().run().await }),
+        spawn_local(async move { panic!("{}", committing.commit_loop(None).await) }),
+    ];
+    let bounded = async {
+        shard.log().begun().await;
+        let mut all = shard.admit(0).unwrap();
+        let ingress = Rc::new(Ingress::new(Rc::clone(&shard), control, settings));
+        let listener = listener::listen(sockets.remove(0)).unwrap();
+        let serving = spawn_local(listener::run(listener, wrap, ingress));
+        test(address, Daemon { shard: Rc::clone(&shard) }).await;
+        shard.start_draining();
+        serving.await.unwrap();
+        assert_eq!(shard.metrics().connections(Side::In), 0);
+        shard.grow(&mut all, MEMORY_MAX / 2).expect("every permit is given back");
+    };
+    tokio::time::timeout(Duration::from_secs(30), bounded).await.expect("a test ends");
+    loops.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+fn shard(dir: PathBuf) -> Rc<Shard<PortableDisk>> {
+    let space = Space { segment_bytes: 4 << 20, log_bytes_max: 0, disk_reserve: 0 };
+    let log = || {
+        let files = Files::new(PortableDisk, dir.clone(), 0);
+        Rc::new(Log::new(Rc::new(files), space, 1, 0))
+    };
+    let backoff = Backoff { base: Millis(1), factor: 1.0, max: Millis(1), jitter: 0.0, retries_max: 0 };
+    let settings = shard::Settings {
+        default_timeout: Millis(1000),
+        backoff,
+        keep_all: false,
+        memory_max: MEMORY_MAX,
+        message_bytes_max: shard::message_bytes_max(space.segment_bytes),
+    };
+    let state = State::new(Limits { slots: 1000, lane_in_flight: 1000, wait_max: backoff.longest() });
+    // Its loop is not started, as nothing dies here.
+    let dead_letters = DeadLetters::new(log(), Index::default());
+    Rc::new(Shard::new(settings, state, log(), dead_letters, IdSource::new(1), ShardMetrics::default(), 1))
+}

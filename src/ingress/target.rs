@@ -1,0 +1,170 @@
+//! The request target in its four forms (RFC 9112 §3.2), and what to tell a client whose request names no origin.
+
+use super::control_fields;
+use super::refusal::Refusal;
+use crate::metrics::RefusedReason;
+
+/// A request target as it is sent on: a path with its query, or `*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target<'b> {
+    /// What goes before `rest`: a `/` if the absolute form had no path.
+    pub prefix: &'static str,
+    /// The bytes as received.
+    pub rest: &'b str,
+}
+
+impl<'b> Target<'b> {
+    const fn as_received(rest: &'b str) -> Self {
+        Self { prefix: "", rest }
+    }
+
+    /// The path without the query.
+    pub fn path(&self) -> &str {
+        let path = self.rest.split('?').next().unwrap_or_default();
+        if path.is_empty() { self.prefix } else { path }
+    }
+}
+
+/// Reads a target. The bytes of path and query are kept as they are, UTF-8 included, as clients do send it unescaped.
+///
+/// Errors: 501 for CONNECT, 400 for what is none of the forms.
+pub fn read<'b>(method: &str, target: &'b str) -> Result<Target<'b>, Refusal> {
+    if method == "CONNECT" {
+        return Err(Refusal::new(RefusedReason::Unsupported, "CONNECT opens tunnels; this sends requests on."));
+    }
+    if target.contains('#') {
+        // RFC 9112 §3.2: no form has a fragment, and what comes behind one would not reach the origin.
+        return Err(malformed("The request target has a fragment (RFC 9112 §3.2)."));
+    }
+    if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
+        return Ok(Target::as_received(target));
+    }
+    absolute_form(method, target)
+        .ok_or_else(|| malformed("The request target is neither a path nor an absolute http URI (RFC 9112 §3.2)."))
+}
+
+/// RFC 9112 §3.2.2. The authority is checked and then ignored: where a message goes only its origin field says.
+fn absolute_form<'b>(method: &str, target: &'b str) -> Option<Target<'b>> {
+    let (scheme, rest) = target.split_once("://")?;
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return None;
+    }
+    let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    // RFC 9110 §4.2.4: user information in an http URI is to be treated as an error.
+    if authority.is_empty() || !authority.bytes().all(is_host_byte) {
+        return None;
+    }
+    Some(match rest.as_bytes().first() {
+        Some(b'/') => Target::as_received(rest),
+        Some(_) => Target { prefix: "/", rest },
+        // RFC 9112 §3.2.4: the last proxy of an OPTIONS without a path sends `*`.
+        None if method == "OPTIONS" => Target::as_received("*"),
+        None => Target::as_received("/"),
+    })
+}
+
+fn malformed(detail: &'static str) -> Refusal {
+    Refusal::new(RefusedReason::Malformed, detail)
+}
+
+/// What RFC 3986 §3.2.2 and §3.2.3 allow in a host and port.
+pub const fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'.' | b'-'
+                | b'_'
+                | b'~'
+                | b'%'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b','
+                | b';'
+                | b'='
+                | b':'
+                | b'['
+                | b']'
+        )
+}
+
+/// Neither an origin nor one of our paths: the answer shows a command that would have worked, with the client's own
+/// host and target if a shell takes them as they are.
+pub fn no_origin(method: &str, target: &Target<'_>, host: &[u8]) -> Refusal {
+    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\'' | b'\\'));
+    let host = std::str::from_utf8(host).ok().filter(|host| !host.is_empty() && plain(host)).unwrap_or("localhost");
+    let method = if plain(method) { method } else { "POST" };
+    let rest = Some(target.rest).filter(|rest| plain(rest) && *rest != "*").unwrap_or("/");
+    let option = if method == "HEAD" { "--head".to_owned() } else { format!("-X '{method}'") };
+    let detail = format!(
+        "The request names no origin to be sent to. This would have worked: \
+         curl {option} -H '{}: http://example.com' 'http://{host}{}{rest}'",
+        control_fields::ORIGIN,
+        target.prefix,
+    );
+    Refusal::new(RefusedReason::NoOrigin, detail).blame(control_fields::ORIGIN, b"", control_fields::ORIGIN_EXPECTED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(method: &str, target: &str) -> Result<String, u16> {
+        read(method, target).map(|target| format!("{}{}", target.prefix, target.rest)).map_err(|r| r.status())
+    }
+
+    #[test]
+    fn a_target_is_sent_on_as_path_and_query_in_their_own_bytes() {
+        let cases = [
+            ("GET", "/", Ok("/")),
+            ("GET", "/a%2Fb/../c?d=%20&e//", Ok("/a%2Fb/../c?d=%20&e//")),
+            ("GET", "//a", Ok("//a")),
+            ("GET", "/ü", Ok("/ü")),
+            ("GET", "/?a=http://b", Ok("/?a=http://b")),
+            ("GET", "http://a", Ok("/")),
+            ("GET", "http://a/b?c", Ok("/b?c")),
+            ("GET", "HTTPS://a:1?c", Ok("/?c")),
+            ("GET", "http://[::1]:80/", Ok("/")),
+            ("OPTIONS", "*", Ok("*")),
+            ("OPTIONS", "http://a", Ok("*")),
+            ("OPTIONS", "http://a/", Ok("/")),
+            ("GET", "*", Err(400)),
+            ("GET", "a", Err(400)),
+            ("GET", "a:80", Err(400)),
+            ("GET", "http:///b", Err(400)),
+            ("GET", "http://u@a/", Err(400)),
+            ("GET", "ftp://a/", Err(400)),
+            ("GET", "/a#b", Err(400)),
+            ("CONNECT", "a:80", Err(501)),
+            ("connect", "/a", Ok("/a")),
+        ];
+        for (method, target, expected) in cases {
+            assert_eq!(sent(method, target).as_deref().map_err(|status| *status), expected, "{method} {target}");
+        }
+    }
+
+    #[test]
+    fn the_path_is_the_target_without_its_query() {
+        for (target, path) in [("/metrics?a", "/metrics"), ("http://a?b", "/"), ("http://a/b?c?d", "/b")] {
+            assert_eq!(read("GET", target).unwrap().path(), path);
+        }
+    }
+
+    #[test]
+    fn the_suggested_command_takes_nothing_a_shell_would_read_otherwise() {
+        let detail = |method: &str, target: &str, host: &[u8]| {
+            format!("{:?}", no_origin(method, &read(method, target).unwrap(), host))
+        };
+        assert!(
+            detail("PUT", "/a?b=c", b"h:8080")
+                .contains("curl -X 'PUT' -H 'X-Dispatcher-Origin-Host: http://example.com' 'http://h:8080/a?b=c'")
+        );
+        let injected = detail("POST", "/'$(x)'", b"h'");
+        assert!(injected.contains("'http://localhost/'") && !injected.contains("$("), "{injected}");
+    }
+}

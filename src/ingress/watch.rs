@@ -1,0 +1,277 @@
+//! The open connections of a shard: what each waits for, until when, and how it is ended.
+//!
+//! A pending read cannot be dropped (the kernel owns its buffer), so a connection is ended by shutting its socket down,
+//! whereupon its read completes. One sweep about every 250 ms looks at all of them; a message costs two or three
+//! stores, and no timer. Deadlines are therefore met late by up to two sweeps, never early.
+
+use std::cell::{Cell, RefCell};
+use std::net::Shutdown;
+use std::rc::Rc;
+
+use tokio::sync::Notify;
+
+use crate::net::Stream;
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The first byte of a request.
+    Idle,
+    /// The rest of a head.
+    Head,
+    /// The rest of a body.
+    Body,
+    /// The disk, or something of ours: without a deadline, since their owners have one.
+    Answer,
+    /// The peer to take an answer.
+    Write,
+    /// The peer to end its side after the last answer.
+    Linger,
+}
+
+/// Why a connection's read side was shut down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// What it waited for did not come in time.
+    Overdue,
+    /// It was idle and its place is needed, or the daemon is stopping: what has arrived already is still answered.
+    Closing,
+}
+
+const NEVER: u64 = u64::MAX;
+
+/// One open connection.
+pub struct Watched<S> {
+    /// Its socket.
+    pub stream: S,
+    phase: Cell<Phase>,
+    /// Milliseconds of the shard's clock.
+    since_ms: Cell<u64>,
+    deadline_ms: Cell<u64>,
+    cut: Cell<Option<Cut>>,
+}
+
+impl<S: Stream> Watched<S> {
+    /// What it waits for.
+    pub const fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Begins to wait for something, until `deadline_ms` of the shard's clock.
+    pub fn enter(&self, phase: Phase, now_ms: u64, deadline_ms: u64) {
+        self.phase.set(phase);
+        self.since_ms.set(now_ms);
+        self.deadline_ms.set(deadline_ms);
+    }
+
+    /// Begins to wait for something of ours.
+    pub fn enter_answer(&self) {
+        self.phase.set(Phase::Answer);
+        self.deadline_ms.set(NEVER);
+    }
+
+    /// Whether and why its read side was shut down.
+    pub const fn cut(&self) -> Option<Cut> {
+        self.cut.get()
+    }
+
+    /// Ends it when what has arrived already has been answered.
+    pub fn close(&self) {
+        self.end(Cut::Closing, Shutdown::Read);
+    }
+
+    /// Ends the wait if it is over. A head or body keeps its write side, for the 408.
+    fn sweep(&self, now_ms: u64) {
+        if now_ms < self.deadline_ms.get() {
+            return;
+        }
+        self.deadline_ms.set(NEVER);
+        match self.phase.get() {
+            Phase::Idle | Phase::Head | Phase::Body => self.end(Cut::Overdue, Shutdown::Read),
+            Phase::Write | Phase::Linger => self.end(Cut::Overdue, Shutdown::Both),
+            Phase::Answer => {}
+        }
+    }
+
+    /// Whether it is idle and not being closed.
+    const fn is_idle(&self) -> bool {
+        matches!(self.phase.get(), Phase::Idle) && self.cut.get().is_none()
+    }
+
+    fn end(&self, cut: Cut, how: Shutdown) {
+        self.cut.set(Some(cut));
+        // An error means that the peer was first.
+        let _ = self.stream.shutdown(how);
+    }
+}
+
+/// The open connections of a shard.
+pub struct Connections<S> {
+    slots: RefCell<Slots<S>>,
+    ended: Notify,
+}
+
+struct Slots<S> {
+    used: Vec<Option<Rc<Watched<S>>>>,
+    free: Vec<usize>,
+}
+
+impl<S> Default for Connections<S> {
+    fn default() -> Self {
+        let slots = Slots { used: Vec::new(), free: Vec::new() };
+        Self { slots: RefCell::new(slots), ended: Notify::new() }
+    }
+}
+
+impl<S: Stream> Connections<S> {
+    /// How many are open.
+    pub fn open(&self) -> usize {
+        let slots = self.slots.borrow();
+        slots.used.len() - slots.free.len()
+    }
+
+    /// Takes a new one, idle until `deadline_ms`, until the lease is dropped.
+    pub fn add(self: &Rc<Self>, stream: S, now_ms: u64, deadline_ms: u64) -> Lease<S> {
+        let watched = Rc::new(Watched {
+            stream,
+            phase: Cell::new(Phase::Idle),
+            since_ms: Cell::new(now_ms),
+            deadline_ms: Cell::new(deadline_ms),
+            cut: Cell::new(None),
+        });
+        let mut slots = self.slots.borrow_mut();
+        let slot = slots.free.pop().unwrap_or(slots.used.len());
+        if slot == slots.used.len() {
+            slots.used.push(None);
+        }
+        slots.used[slot] = Some(Rc::clone(&watched));
+        Lease { watched, slot, connections: Rc::clone(self) }
+    }
+
+    /// Ends every wait that is over at `now_ms`.
+    pub fn sweep(&self, now_ms: u64) {
+        self.each(|watched| watched.sweep(now_ms));
+    }
+
+    /// Closes the one that has been idle longest. Returns whether there was one.
+    ///
+    /// Looks at all: this happens only at `MAX_CONNECTIONS`, and an order kept at hand would cost every message.
+    pub fn close_oldest_idle(&self) -> bool {
+        let slots = self.slots.borrow();
+        let idle = slots.used.iter().flatten().filter(|watched| watched.is_idle());
+        let oldest = idle.min_by_key(|watched| watched.since_ms.get());
+        oldest.inspect(|watched| watched.close()).is_some()
+    }
+
+    /// Closes all that are idle.
+    pub fn close_idle(&self) {
+        self.each(|watched| {
+            if watched.is_idle() {
+                watched.close();
+            }
+        });
+    }
+
+    /// Resolves when none is open. Cancel-safe.
+    pub async fn all_ended(&self) {
+        while self.open() > 0 {
+            self.ended.notified().await;
+        }
+    }
+
+    fn each(&self, act: impl FnMut(&Rc<Watched<S>>)) {
+        self.slots.borrow().used.iter().flatten().for_each(act);
+    }
+}
+
+/// A connection's place among the open ones, given back when dropped.
+pub struct Lease<S: Stream> {
+    watched: Rc<Watched<S>>,
+    slot: usize,
+    connections: Rc<Connections<S>>,
+}
+
+impl<S: Stream> std::ops::Deref for Lease<S> {
+    type Target = Watched<S>;
+
+    fn deref(&self) -> &Watched<S> {
+        &self.watched
+    }
+}
+
+impl<S: Stream> Drop for Lease<S> {
+    fn drop(&mut self) {
+        let mut slots = self.connections.slots.borrow_mut();
+        slots.used[self.slot] = None;
+        slots.free.push(self.slot);
+        // A permit, if nobody waits yet: the waiter looks at the count before it waits, and after every wake-up.
+        self.connections.ended.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    /// A socket that only remembers how it was shut down.
+    #[derive(Default)]
+    struct Fake(Cell<Option<Shutdown>>);
+
+    impl Stream for Fake {
+        async fn read(&self, buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
+            (Ok(0), buffer)
+        }
+
+        async fn write_all(&self, buffer: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+            (Ok(()), buffer)
+        }
+
+        fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+            self.0.set(Some(how));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_overdue_is_shut_down_so_that_it_can_still_be_answered() {
+        let connections = Rc::new(Connections::default());
+        let cases = [
+            (Phase::Idle, Some(Shutdown::Read)),
+            (Phase::Head, Some(Shutdown::Read)),
+            (Phase::Body, Some(Shutdown::Read)),
+            (Phase::Write, Some(Shutdown::Both)),
+            (Phase::Linger, Some(Shutdown::Both)),
+        ];
+        for (phase, expected) in cases {
+            let lease = connections.add(Fake::default(), 0, 10);
+            lease.enter(phase, 0, 20);
+            connections.sweep(19);
+            assert_eq!((lease.stream.0.get(), lease.cut()), (None, None), "{phase:?}");
+            connections.sweep(20);
+            assert_eq!((lease.stream.0.get(), lease.cut()), (expected, Some(Cut::Overdue)), "{phase:?}");
+        }
+        let lease = connections.add(Fake::default(), 0, 10);
+        lease.enter_answer();
+        connections.sweep(u64::MAX - 1);
+        assert_eq!(lease.stream.0.get(), None);
+    }
+
+    #[test]
+    fn the_oldest_idle_connection_makes_room_and_a_busy_one_never() {
+        let connections = Rc::new(Connections::default());
+        let leases: Vec<_> = [30, 10, 20].map(|now| connections.add(Fake::default(), now, NEVER)).into();
+        leases[1].enter(Phase::Head, 0, NEVER);
+        let cut = || leases.iter().map(|lease| lease.cut().is_some()).collect::<Vec<_>>();
+        assert!(connections.close_oldest_idle());
+        assert_eq!(cut(), [false, false, true]);
+        assert!(connections.close_oldest_idle());
+        assert_eq!(cut(), [true, false, true]);
+        assert!(!connections.close_oldest_idle());
+        connections.close_idle();
+        assert_eq!(cut(), [true, false, true]);
+        drop(leases);
+        assert_eq!(connections.open(), 0);
+        assert!(connections.add(Fake::default(), 0, 0).slot < 3, "places are used again");
+    }
+}

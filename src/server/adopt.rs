@@ -104,7 +104,7 @@ pub async fn messages<D: Disk>(
         async move { Ok::<_, AdoptError>((id, files.read_record(at).await?, read_progress(files, retry).await?)) }
     });
     let mut reads = stream::iter(reads).buffered(ADOPT_READS_MAX);
-    let mut last = None;
+    let mut written = Vec::new();
     while let Some((id, record, progress)) = reads.try_next().await? {
         let Ok(Payload::Accepted(mut message)) = Payload::decode(Kind::Accepted, &record[HEADER_BYTES..]) else {
             panic!("a record that was applied decodes again")
@@ -114,12 +114,12 @@ pub async fn messages<D: Disk>(
         }
         let payload = Payload::Accepted(message);
         check_length(&payload, shard.log(), orphan)?;
-        last = Some(shard.log().append(id, &payload));
+        written.push(shard.log().append(id, &payload));
         if shard.log().is_congested() {
-            settle(last.take(), orphan).await?;
+            settle(&mut written, orphan).await?;
         }
     }
-    settle(last, orphan).await?;
+    settle(&mut written, orphan).await?;
     release(disk, orphan).await?;
     Ok(adopted)
 }
@@ -138,19 +138,19 @@ pub async fn dead_letters<D: Disk>(
     kept.retain(|(id, _)| !dead_letters.contains(*id));
     kept.sort_unstable_by_key(|(id, _)| *id);
     let adopted = kept.len() as u64;
-    let mut last = None;
+    let mut written = Vec::new();
     for (id, at) in kept {
         let record: Bytes = files.read_record(at).await?;
         let Ok(payload) = Payload::decode(Kind::DeadLetter, &record[HEADER_BYTES..]) else {
             panic!("a record that was applied decodes again")
         };
         check_length(&payload, dead_letters.log(), orphan)?;
-        last = Some(dead_letters.log().append(id, &payload));
+        written.push(dead_letters.log().append(id, &payload));
         if dead_letters.log().is_congested() {
-            settle(last.take(), orphan).await?;
+            settle(&mut written, orphan).await?;
         }
     }
-    settle(last, orphan).await?;
+    settle(&mut written, orphan).await?;
     release(disk, orphan).await?;
     Ok(adopted)
 }
@@ -169,15 +169,12 @@ async fn read_progress<D: Disk>(files: &Files<D>, at: Option<Location>) -> Resul
     }
 }
 
-/// Waits until everything appended so far is durable: the log is written in order, so the last ticket tells.
-async fn settle(last: Option<Ticket>, orphan: &Orphan) -> Result<(), AdoptError> {
-    match last {
-        None => Ok(()),
-        Some(ticket) => match ticket.await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(AdoptError::Unwritten { path: orphan.dir.clone() }),
-        },
+/// Waits until everything appended so far is durable. Each ticket counts: a batch can be refused and the next one not.
+async fn settle(written: &mut Vec<Ticket>, orphan: &Orphan) -> Result<(), AdoptError> {
+    for ticket in written.drain(..) {
+        ticket.await.map_err(|_| AdoptError::Unwritten { path: orphan.dir.clone() })?;
     }
+    Ok(())
 }
 
 /// Lets go of an orphan in one step; removing its files may take longer and may be interrupted.

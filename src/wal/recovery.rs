@@ -1,5 +1,6 @@
 //! Reads one log directory, oldest segment first, and hands every intact record to a fold.
 
+use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -67,7 +68,7 @@ pub struct Recovered {
     pub end: Option<Sealed>,
     /// The number for the next segment.
     pub next_segment: u32,
-    /// Files in the directory that count as segments.
+    /// Segments from the oldest to the newest, those that are missing between them included.
     pub segments: u64,
     /// Damaged ranges set aside.
     pub damaged: u64,
@@ -97,7 +98,9 @@ pub async fn replay<D: Disk>(
     }
     let newest_begun = ends.iter().rposition(|header| header.is_some());
     for (position, segment) in segments.iter().copied().enumerate() {
-        let sealed = ends.get(position + 1).copied().flatten().and_then(|next| next.before);
+        // Only of its own predecessor does a header tell the end: a segment between the two may be missing.
+        let adjoining = segments.get(position + 1) == Some(&(segment + 1));
+        let sealed = if adjoining { ends[position + 1].and_then(|next| next.before) } else { None };
         let image = read_image(files, segment).await?;
         recovered.bytes += image.len() as u64;
         recovered.longest = recovered.longest.max(image.len() as u64);
@@ -113,8 +116,10 @@ pub async fn replay<D: Disk>(
             remove(files, segment).await?;
             continue;
         }
-        recovered.segments += 1;
-        if ends[position].is_none() && damage.is_empty() {
+        recovered.segments = u64::from(segment + 1 - segments[0]);
+        // A segment without a batch may be one whose header could not be written: another was begun in its place.
+        let lacks_header = ends[position].is_none() && sealed.is_none_or(|sealed| sealed.batches > 0);
+        if lacks_header && damage.is_empty() {
             tracing::error!(path = %files.path(segment).display(), "the header of a segment is damaged");
             recovered.damaged += 1;
         }
@@ -220,12 +225,15 @@ pub async fn read_image<D: Disk>(files: &Files<D>, segment: u32) -> Result<Align
     }
     let mut image = AlignedBuf::with_capacity(to_usize(length));
     image.set_len(to_usize(length));
-    let pieces = (0..image.len()).step_by(RECOVERY_READ_BYTES).map(|start| {
-        let file = Rc::clone(&file);
+    let end = image.len();
+    let pieces = (0..end).step_by(RECOVERY_READ_BYTES).map(|start| {
+        let (file, bytes) = (Rc::clone(&file), (end - start).min(RECOVERY_READ_BYTES));
         async move {
-            let buffer = AlignedBuf::with_capacity(RECOVERY_READ_BYTES);
+            let buffer = AlignedBuf::with_capacity(bytes);
             let (result, piece) = files.disk().read_at(&file, buffer, start as u64).await;
-            result.map(|_| (start, piece))
+            // What a short read left out must not be taken for damage, nor for the end of the log.
+            let whole = result? >= bytes;
+            if whole { Ok((start, piece)) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
         }
     });
     let mut pieces = stream::iter(pieces).buffer_unordered(RECOVERY_READS_MAX);

@@ -51,7 +51,8 @@ impl<D: Disk> Writer<D> {
     pub async fn roll(&mut self, segment: u32, file: Rc<D::File>, begun: UnixMillis) -> Result<(), DiskError> {
         let before =
             self.active.take().map_or(self.before, |active| Some(SegmentEnd { batches: active.batches, torn: false }));
-        self.before = before;
+        // Should its header fail, then this is how `segment` ended, for whichever comes next.
+        self.before = Some(SegmentEnd { batches: 0, torn: false });
         let header = SegmentHeader { shard: self.files.shard(), segment, begun, before };
         let mut block = AlignedBuf::with_capacity(BLOCK_BYTES);
         block.extend_from_slice(&header.encode());

@@ -34,8 +34,9 @@ pub trait Disk: Clone + 'static {
     /// Makes `dir` and its missing parents. `Ok` if it is there already.
     fn create_dir(&self, dir: &Path) -> impl Future<Output = io::Result<()>>;
 
-    /// Makes a file of `bytes` bytes, all of whose blocks have been written once (with zeros), under a name that
-    /// does not exist yet; it appears complete or not at all. `bytes` is a multiple of the block size.
+    /// Makes a file of `bytes` bytes, all of whose blocks have been written once (with zeros); it appears complete or
+    /// not at all. It replaces what an operation that failed may have left under that name. `bytes` is a multiple of
+    /// the block size.
     fn create(&self, path: &Path, bytes: u64) -> impl Future<Output = io::Result<Self::File>>;
 
     /// Opens an existing file for reading, and for writing too if `writable`.

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::io;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -181,7 +182,15 @@ impl<D: Disk> Spare<D> {
         loop {
             let Some(old) = self.reclaimed.borrow().front().copied() else { return Ok(None) };
             let old_path = self.files.path(old);
-            let file = disk.open(&old_path, true).await.map_err(while_doing("opening", &old_path))?;
+            let file = match disk.open(&old_path, true).await {
+                // An earlier rename or removal failed and happened all the same. Whether it is durable is unknown, so
+                // what stands under the next name is not used but replaced.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.forget_oldest_reclaimed();
+                    continue;
+                }
+                opened => opened.map_err(while_doing("opening", &old_path))?,
+            };
             let bytes = disk.length(&file).await.map_err(while_doing("asking the length of", &old_path))?;
             if bytes == self.space.segment_bytes && !self.exceeds_bound(self.segments.get()) {
                 disk.rename(&old_path, path).await.map_err(while_doing("recycling", &old_path))?;
@@ -196,10 +205,16 @@ impl<D: Disk> Spare<D> {
     async fn remove_oldest_reclaimed(&self) -> Result<(), DiskError> {
         let Some(old) = self.reclaimed.borrow().front().copied() else { return Ok(()) };
         let path = self.files.path(old);
-        self.files.disk().remove(&path).await.map_err(while_doing("removing", &path))?;
+        match self.files.disk().remove(&path).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(while_doing("removing", &path)(error)),
+            _ => self.forget_oldest_reclaimed(),
+        }
+        Ok(())
+    }
+
+    fn forget_oldest_reclaimed(&self) {
         self.reclaimed.borrow_mut().pop_front();
         self.segments.set(self.segments.get() - 1);
-        Ok(())
     }
 
     const fn exceeds_bound(&self, segments: u64) -> bool {

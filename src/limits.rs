@@ -27,6 +27,9 @@ pub const RECOVERY_READ_BYTES: usize = 1 << 20;
 /// See [`RECOVERY_READ_BYTES`].
 pub const RECOVERY_READS_MAX: usize = 8;
 
+/// Segments that one log keeps open for reading messages back: a descriptor each, however long the log is.
+pub const SEGMENTS_OPEN_MAX: usize = 64;
+
 /// Records read at the same time while another shard's log is adopted.
 pub const ADOPT_READS_MAX: usize = 64;
 

@@ -1,18 +1,18 @@
 //! The files of one log directory: names, open handles, and reading one record back.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use hashbrown::HashMap;
 
 use super::index::Location;
 use super::layout::Position;
 use super::record::{Header, HeaderRead};
 use crate::disk::aligned::AlignedBuf;
 use crate::disk::{Disk, DiskError, while_doing};
-use crate::limits::BLOCK_BYTES;
+use crate::limits::{BLOCK_BYTES, SEGMENTS_OPEN_MAX};
 
 /// Suffix of a segment's file.
 const SUFFIX: &str = ".wal";
@@ -49,7 +49,8 @@ pub struct Files<D: Disk> {
     disk: D,
     dir: PathBuf,
     shard: u32,
-    open: RefCell<HashMap<u32, Rc<D::File>>>,
+    /// The files opened last, newest at the end.
+    open: RefCell<VecDeque<(u32, Rc<D::File>)>>,
 }
 
 impl<D: Disk> Files<D> {
@@ -78,19 +79,24 @@ impl<D: Disk> Files<D> {
         self.dir.join(segment_name(segment))
     }
 
-    /// Keeps an open segment for reading back.
+    /// Keeps an open segment for reading back, instead of the one kept longest if there are many.
     pub fn keep(&self, segment: u32, file: Rc<D::File>) {
-        self.open.borrow_mut().insert(segment, file);
+        self.forget(segment);
+        let mut open = self.open.borrow_mut();
+        if open.len() == SEGMENTS_OPEN_MAX {
+            open.pop_front();
+        }
+        open.push_back((segment, file));
     }
 
     /// Closes a segment that is reclaimed.
     pub fn forget(&self, segment: u32) {
-        self.open.borrow_mut().remove(&segment);
+        self.open.borrow_mut().retain(|(kept, _)| *kept != segment);
     }
 
     /// The open file of a segment.
     pub async fn get(&self, segment: u32) -> Result<Rc<D::File>, DiskError> {
-        let kept = self.open.borrow().get(&segment).cloned();
+        let kept = self.open.borrow().iter().find(|(kept, _)| *kept == segment).map(|(_, file)| Rc::clone(file));
         if let Some(file) = kept {
             return Ok(file);
         }

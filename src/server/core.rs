@@ -114,6 +114,9 @@ pub async fn run<D: Disk, S: Stream>(disk: D, wrap: Wrap<S>, start: CoreStart) -
         }
     })
     .await?;
+    // Known before anything is in it: should its first write fail, it must still be reclaimed, and before the segment
+    // behind it, which tells that what that write left is not part of the log.
+    state.add_segment(messages.found.next_segment);
     let mut graves = Index::default();
     let longest = messages.found.longest;
     let dead =
@@ -132,8 +135,15 @@ pub async fn run<D: Disk, S: Stream>(disk: D, wrap: Wrap<S>, start: CoreStart) -
     let shard = Rc::new(Shard::new(settings(&start), state, log, dead_letters, ids, metrics, start.seed));
     let (failed, mut failures) = mpsc::channel(2);
     spawn_log_loops(&shard, &messages.found, &dead.found, &failed);
-    shard.log().begun().await;
-    let adopted = adopt_orphans(&disk, &start, &shard).await?;
+    let adopted = tokio::select! {
+        biased;
+        // A log that cannot be begun, or fails before all is adopted, would be waited for in vain.
+        Some(error) = failures.recv() => return Err(CoreError::LogFailed(error)),
+        adopted = async {
+            shard.log().begun().await;
+            adopt_orphans(&disk, &start, &shard).await
+        } => adopted?,
+    };
     shard.settle();
     tracing::info!(
         shard = start.shard,

@@ -1,0 +1,19 @@
+//! The log against a model of what was acknowledged, on a disk that tears, fails and loses whatever it may.
+//!
+//! A failing case prints its seed or the number of the operation that failed: put that in its test to replay it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot set up its world fails")]
+
+#[path = "wal_model/adoption.rs"]
+mod adoption;
+#[path = "wal_model/cuts.rs"]
+mod cuts;
+#[path = "wal_model/disk.rs"]
+mod disk;
+#[path = "wal_model/faults.rs"]
+mod faults;
+#[path = "wal_model/model.rs"]
+mod model;
+#[path = "wal_model/random.rs"]
+mod random;
+#[path = "wal_model/world.rs"]
+mod world;

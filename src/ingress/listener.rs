@@ -52,6 +52,11 @@ pub enum BindError {
     },
 }
 
+/// How long a port in use is waited for, and how often it is tried.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// See [`PATIENCE`].
+const TRY_EVERY: Duration = Duration::from_millis(20);
+
 /// Binds one socket per core to the same address, without listening yet: until a core has recovered, clients are
 /// refused and try another instance. A free port, if one is asked for, is chosen once for all.
 pub fn bind(listen: Listen, cores: usize) -> Result<(Vec<Socket>, SocketAddr), BindError> {
@@ -60,38 +65,52 @@ pub fn bind(listen: Listen, cores: usize) -> Result<(Vec<Socket>, SocketAddr), B
         Some(Errno::ADDRINUSE) => BindError::InUse { name: "LISTEN", listen },
         _ => BindError::Io { name: "LISTEN", listen, source },
     };
-    let first = bind_one(listen).map_err(failed)?;
+    if listen.port != 0 {
+        // Sockets that share a port do so with any process of the same user: another daemon would get half of our
+        // clients. One that does not share is refused beside a listener, and is gone before ours are bound. A daemon
+        // that was just killed may hold its listeners for a moment longer than its lock.
+        let deadline = monotonic_now() + PATIENCE;
+        while let Err(error) = bind_one(listen, false) {
+            if error.kind() != io::ErrorKind::AddrInUse || monotonic_now() >= deadline {
+                return Err(failed(error));
+            }
+            std::thread::park_timeout(TRY_EVERY);
+        }
+    }
+    let first = bind_one(listen, true).map_err(failed)?;
     let address = first.local_addr().map_err(failed)?.as_socket().ok_or_else(|| failed(io::ErrorKind::Other.into()))?;
     let mut sockets = vec![first];
     for _ in 1..cores {
-        sockets.push(bind_one(Listen { host: listen.host, port: address.port() }).map_err(failed)?);
+        sockets.push(bind_one(Listen { host: listen.host, port: address.port() }, true).map_err(failed)?);
     }
     Ok((sockets, address))
 }
 
 /// Every address is IPv4 and IPv6 through one socket, or IPv4 alone where the kernel has no IPv6.
-fn bind_one(listen: Listen) -> io::Result<Socket> {
+fn bind_one(listen: Listen, shares_port: bool) -> io::Result<Socket> {
     let Some(host) = listen.host else {
-        return match bind_address((Ipv6Addr::UNSPECIFIED, listen.port).into(), true) {
-            Err(error) if has_no_ipv6(&error) => bind_address((Ipv4Addr::UNSPECIFIED, listen.port).into(), false),
+        return match bind_address((Ipv6Addr::UNSPECIFIED, listen.port).into(), true, shares_port) {
+            Err(error) if has_no_ipv6(&error) => {
+                bind_address((Ipv4Addr::UNSPECIFIED, listen.port).into(), false, shares_port)
+            }
             bound => bound,
         };
     };
-    bind_address(SocketAddr::new(host, listen.port), false)
+    bind_address(SocketAddr::new(host, listen.port), false, shares_port)
 }
 
 fn has_no_ipv6(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
 }
 
-fn bind_address(address: SocketAddr, dual_stack: bool) -> io::Result<Socket> {
+fn bind_address(address: SocketAddr, dual_stack: bool, shares_port: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(!dual_stack)?;
     }
     // A restart need not wait for TIME_WAIT of the connections before it.
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(shares_port)?;
     // Inherited by what is accepted, which saves a system call per connection: answers are written whole, so that
     // waiting for more to send with them (Nagle) only costs time.
     socket.set_tcp_nodelay(true)?;

@@ -20,6 +20,7 @@ use crate::disk::Disk;
 use crate::limits::{ACCEPT_BACKLOG, ACCEPT_PAUSE_MS_MAX, ACCEPT_PAUSE_MS_MIN, READ_BYTES_MIN};
 use crate::metrics::RefusedReason;
 use crate::net::Stream;
+use crate::time::monotonic_now;
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]

@@ -207,7 +207,7 @@ impl Inner {
         self.apply(change, &mut |_| match mode {
             0 => false,
             1 => true,
-            _ => random.next() % 2 == 0,
+            _ => random.next().is_multiple_of(2),
         });
     }
 

@@ -1,0 +1,87 @@
+//! `Expect: 100-continue` (RFC 9110 §10.1.1): leave is given where it is waited for, and only if the body is wanted.
+
+use crate::support::{Origin, on_both, position};
+
+fn head(origin: &Origin, fields: &str) -> String {
+    let origin = origin.address;
+    format!("POST /e HTTP/1.1\r\nHost: a\r\nX-Dispatcher-Origin-Host: {origin}\r\nexpect: 100-Continue\r\n{fields}\r\n")
+}
+
+#[test]
+fn leave_to_send_a_body_is_given_when_it_is_waited_for() {
+    on_both(&[], |daemon| {
+        let origin = Origin::start();
+        let mut client = daemon.connect();
+        for (fields, body) in
+            [("Content-Length: 5\r\n", "hello"), ("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n")]
+        {
+            client.send(head(&origin, fields));
+            let interim = client.answer();
+            assert_eq!((interim.status, interim.head.as_str()), (100, "HTTP/1.1 100 Continue"), "{fields}");
+            client.send(body);
+            let received = origin.received(&client.answer().message_id());
+            assert!(received.ends_with(b"\r\n\r\nhello"), "{fields}");
+            assert!(position(&received.to_ascii_lowercase(), b"expect").is_none(), "Expect ends here");
+        }
+        daemon.assert_metric("dispatcher_accepted_total", 2.0);
+    });
+}
+
+#[test]
+fn no_interim_answer_comes_when_the_body_is_there_or_has_none_or_the_client_is_too_old() {
+    on_both(&[], |daemon| {
+        let origin = Origin::start();
+        for request in [
+            head(&origin, "Content-Length: 5\r\n") + "hello",
+            head(&origin, "Content-Length: 5\r\n") + "h",
+            head(&origin, "Transfer-Encoding: chunked\r\n") + "5\r\nhello\r\n0\r\n\r\n",
+            head(&origin, "Content-Length: 0\r\n"),
+            head(&origin, ""),
+            head(&origin, "Content-Length: 5\r\n").replace("HTTP/1.1", "HTTP/1.0"),
+        ] {
+            let mut client = daemon.connect();
+            client.send(&request);
+            let sent = request.split_once("\r\n\r\n").unwrap().1;
+            if request.contains("Content-Length: 5") {
+                client.send(&"hello"[sent.len()..]);
+            }
+            origin.received(&client.answer().message_id());
+        }
+    });
+}
+
+#[test]
+fn a_refused_request_gets_no_leave() {
+    on_both(&[], |daemon| {
+        let origin = Origin::start();
+        for (status, fields) in [
+            (400, "Content-Length: 5\r\nX-Dispatcher-Timeout: 0\r\n"),
+            (400, "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"),
+            (413, "Content-Length: 1048577\r\n"),
+            (417, "Content-Length: 5\r\nExpect: more\r\n"),
+            (501, "Content-Length: 5\r\nUpgrade: x\r\n"),
+        ] {
+            let mut client = daemon.connect();
+            client.send(head(&origin, fields));
+            let answer = client.answer();
+            assert_eq!((answer.status, answer.closes()), (status, true), "{fields}: {}", answer.head);
+            assert!(client.is_closed(), "{fields}");
+        }
+    });
+}
+
+#[test]
+fn answers_to_earlier_requests_come_before_the_leave() {
+    on_both(&[], |daemon| {
+        let origin = Origin::start();
+        let mut client = daemon.connect();
+        let plain = format!("GET /first HTTP/1.1\r\nHost: a\r\nX-Dispatcher-Origin-Host: {}\r\n\r\n", origin.address);
+        client.send(plain + &head(&origin, "Content-Length: 2\r\n"));
+        let first = origin.received(&client.answer().message_id());
+        assert!(first.starts_with(b"GET /first "));
+        assert_eq!(client.answer().status, 100);
+        client.send("hi");
+        let second = origin.received(&client.answer().message_id());
+        assert!(second.starts_with(b"POST /e "));
+    });
+}

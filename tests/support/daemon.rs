@@ -1,0 +1,170 @@
+//! The real binary: started with an environment of its own, watched through its log, killed by its pid.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use dispatcher::time::monotonic_now;
+use tempfile::TempDir;
+
+use super::{Client, DEADLINE, Shared};
+
+/// What every daemon of a test is started with; a test's own variables come on top.
+const VARIABLES: [(&str, &str); 8] = [
+    ("LISTEN", "127.0.0.1:0"),
+    ("ADMIN_LISTEN", "127.0.0.1:0"),
+    ("LOG_FORMAT", "json"),
+    ("SEGMENT_BYTES", "4MiB"),
+    ("MAX_BODY", "1MiB"),
+    ("DISK_RESERVE", "1MiB"),
+    ("CORES", "1"),
+    ("IO_BACKEND", "portable"),
+];
+
+/// Both ways to do input and output: a contract holds on either.
+const BACKENDS: [&str; 2] = ["uring", "portable"];
+
+/// What a process has written to its standard error, line by line, and whether it has closed it.
+type Lines = Arc<Shared<(Vec<String>, bool)>>;
+
+/// A running daemon; killed when dropped.
+pub struct Daemon {
+    child: Child,
+    lines: Lines,
+    reader: Option<JoinHandle<()>>,
+    /// The data listener.
+    pub data: SocketAddr,
+    /// The admin listener.
+    pub admin: SocketAddr,
+    /// Holds the log; removed at last.
+    pub directory: TempDir,
+}
+
+impl Daemon {
+    /// Starts one on an empty log and waits until it listens.
+    pub fn start(variables: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (child, lines, reader) = spawn(&directory, variables, &[]);
+        let unset = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut daemon = Self { child, lines, reader: Some(reader), data: unset, admin: unset, directory };
+        let addresses = daemon.lines.until(|(lines, ended)| {
+            assert!(!*ended, "the daemon ended instead of listening: {lines:#?}");
+            lines.iter().find_map(|line| listening(line))
+        });
+        (daemon.data, daemon.admin) = addresses.expect("the daemon listens in time");
+        daemon
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A connection to the data listener.
+    pub fn connect(&self) -> Client {
+        Client::connect(self.data)
+    }
+
+    /// The first line of its log with `part` in it, once it is there.
+    pub fn log_line(&self, part: &str) -> String {
+        let line = self.lines.until(|(lines, _)| lines.iter().find(|line| line.contains(part)).cloned());
+        line.unwrap_or_else(|| panic!("the log has a line with {part}"))
+    }
+
+    /// The value of a series, as the admin listener shows it.
+    pub fn metric(&self, series: &str) -> f64 {
+        let answer = Client::connect(self.admin).get("/metrics");
+        let value = answer.text().lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or_else(|| panic!("{series} is in {}", answer.text()))
+    }
+
+    /// Waits until a series has a value: a message is counted just after its sender is told.
+    #[track_caller]
+    pub fn assert_metric(&self, series: &str, expected: f64) {
+        let start = monotonic_now();
+        let mut value = self.metric(series);
+        while value < expected && start.elapsed() < DEADLINE {
+            value = self.metric(series);
+        }
+        assert_eq!(value, expected, "{series}");
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Errors mean that it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = self.reader.take().map(JoinHandle::join);
+        if std::thread::panicking() {
+            self.lines.change(|(lines, _)| eprintln!("the daemon's log:\n{}", lines.join("\n")));
+        }
+    }
+}
+
+/// Runs `test` against a fresh daemon on each backend.
+pub fn on_both(variables: &[(&str, &str)], test: impl Fn(&Daemon)) {
+    for backend in BACKENDS {
+        let daemon = Daemon::start(&[&[("IO_BACKEND", backend)], variables].concat());
+        test(&daemon);
+    }
+}
+
+/// How a process ended that was not expected to stay.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit status.
+    pub code: Option<i32>,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: Vec<String>,
+}
+
+/// Runs the binary with its log in `directory` until it ends; one that does not is killed, and then has no code.
+pub fn run(directory: &TempDir, variables: &[(&str, &str)], arguments: &[&str]) -> Ended {
+    let (mut child, lines, reader) = spawn(directory, variables, arguments);
+    let ended = lines.until(|(_, ended)| ended.then_some(()));
+    if ended.is_none() {
+        // Errors mean that it is gone already.
+        let _ = child.kill();
+    }
+    let code = child.wait().unwrap().code();
+    reader.join().unwrap();
+    let mut stdout = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+    Ended { code, stdout, stderr: lines.change(|(lines, _)| std::mem::take(lines)) }
+}
+
+fn spawn(directory: &TempDir, variables: &[(&str, &str)], arguments: &[&str]) -> (Child, Lines, JoinHandle<()>) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_dispatcher"))
+        .args(arguments)
+        .env_clear()
+        .env("TRANSACTION_LOG", directory.path().join("log"))
+        .envs(VARIABLES)
+        .envs(variables.iter().copied())
+        .current_dir(directory.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (lines, stderr) = (Lines::default(), BufReader::new(child.stderr.take().unwrap()));
+    let written = Arc::clone(&lines);
+    let reader = std::thread::spawn(move || {
+        for line in stderr.lines().map_while(Result::ok) {
+            written.change(|(lines, _)| lines.push(line));
+        }
+        written.change(|(_, ended)| *ended = true);
+    });
+    (child, lines, reader)
+}
+
+/// Both addresses, from the line that says that it listens.
+fn listening(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    let address = |name: &str| line[name].as_str()?.parse().ok();
+    if line["message"] == "listening" { Some((address("listen")?, address("admin")?)) } else { None }
+}

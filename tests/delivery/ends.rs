@@ -113,7 +113,7 @@ fn metrics_agree_with_what_was_sent_and_received() {
             ("attempts_total{class=\"delivered\"}", 30.0),
             ("attempts_total{class=\"http_5xx\"}", 10.0),
             ("refused_total{reason=\"control_header\"}", 1.0),
-            ("refused_total{reason=\"too_large\"}", 1.0),
+            ("refused_total{reason=\"body_too_large\"}", 1.0),
             ("maybe_duplicates_total", 0.0),
             ("corrupt_records_total", 0.0),
             ("delivery_seconds_count", 30.0),

@@ -31,6 +31,7 @@ fn orphaned(disk: &SimDisk, model: &SharedModel) {
         let (last, _) = model.borrow().messages.last_key_value().map(|(id, entry)| (*id, entry.clone())).unwrap();
         assert_eq!(world.shard.log().append(last, &Payload::Retry(progress())).await, Ok(last));
         model.borrow_mut().entry(last).attempts = (1, 1);
+        model.borrow_mut().entry(last).begun = 1;
         world::turns(50).await;
         disk.crash();
     });

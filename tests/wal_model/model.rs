@@ -32,8 +32,10 @@ pub struct Entry {
     pub given_up: bool,
     /// Attempts of which a durable record tells, and those of the record that was appended last.
     pub attempts: (u16, u16),
-    /// An attempt was begun that no durable record tells of.
-    pub begun: bool,
+    /// The newest attempt that was begun.
+    pub begun: u16,
+    /// A failed attempt was not written down, for want of space.
+    pub unwritten: bool,
     /// An attempt may have reached the origin although no record says so: later ones must say it.
     pub exposed: bool,
 }
@@ -53,7 +55,8 @@ impl Model {
             fate: Fate::Live,
             given_up: false,
             attempts: (0, 0),
-            begun: false,
+            begun: 0,
+            unwritten: false,
             exposed: false,
         };
         assert!(self.messages.insert(id, entry).is_none(), "{id} was given out twice");
@@ -68,10 +71,10 @@ impl Model {
         let entry = self.entry(id);
         assert_eq!(entry.fate, Fate::Live, "{id} is delivered although it has ended");
         assert!(!entry.refused, "{id} is delivered although its sender was told 503");
-        assert_eq!(attempt, entry.attempts.1 + 1, "{id}");
+        assert_eq!(attempt, entry.begun + 1, "{id}");
         assert!(maybe_duplicate || !entry.exposed, "{id} was tried before, and nobody says so");
         entry.attempts.0 = entry.attempts.1;
-        entry.begun = true;
+        entry.begun = attempt;
     }
 
     /// Notes which ends a life has seen to be durable.
@@ -93,10 +96,11 @@ impl Model {
             let (durable, appended) = entry.attempts;
             let attempts = live.progress.attempts;
             assert!((durable..=appended).contains(&attempts), "{id}: {attempts} of {durable} to {appended} attempts");
-            assert_eq!(live.progress.history.len(), usize::from(attempts), "{id}: each attempt is remembered");
-            entry.exposed |= entry.begun && attempts == durable;
+            let remembered = live.progress.history.len() == usize::from(attempts);
+            assert!(remembered || entry.unwritten, "{id}: {} of {attempts} attempts", live.progress.history.len());
+            entry.exposed |= entry.begun > attempts;
             (entry.acknowledged, entry.fate, entry.given_up) = (true, Fate::Live, false);
-            (entry.attempts, entry.begun) = ((attempts, attempts), false);
+            (entry.attempts, entry.begun) = ((attempts, attempts), attempts);
         }
         self.messages.retain(|id, entry| {
             if found.live.contains_key(id) {

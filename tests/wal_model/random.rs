@@ -74,8 +74,10 @@ pub fn deliver(shard: &Rc<Shard<SimDisk>>, model: &SharedModel, verdict: u64) ->
             entry.given_up = !delivered && order.attempt > RETRIES_MAX;
             if delivered || entry.given_up {
                 entry.fate = Fate::Ending;
-            } else {
+            } else if shard.log().has_room_for_retries() {
                 entry.attempts.1 = order.attempt;
+            } else {
+                entry.unwritten = true;
             }
         }
         let outcome = if delivered { Outcome::Delivered } else { Outcome::Failed(Failure::Http5xx) };

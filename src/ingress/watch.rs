@@ -44,6 +44,8 @@ const NEVER: u64 = u64::MAX;
 pub struct Watched<S> {
     /// Its socket.
     pub stream: S,
+    /// How many were taken before it.
+    number: u64,
     phase: Cell<Phase>,
     /// Milliseconds of the shard's clock.
     since_ms: Cell<u64>,
@@ -114,11 +116,12 @@ pub struct Connections<S> {
 struct Slots<S> {
     used: Vec<Option<Rc<Watched<S>>>>,
     free: Vec<usize>,
+    taken: u64,
 }
 
 impl<S> Default for Connections<S> {
     fn default() -> Self {
-        let slots = Slots { used: Vec::new(), free: Vec::new() };
+        let slots = Slots { used: Vec::new(), free: Vec::new(), taken: 0 };
         Self { slots: RefCell::new(slots), ended: Notify::new() }
     }
 }
@@ -132,14 +135,16 @@ impl<S: Stream> Connections<S> {
 
     /// Takes a new one, idle until `deadline_ms`, until the lease is dropped.
     pub fn add(self: &Rc<Self>, stream: S, now_ms: u64, deadline_ms: u64) -> Lease<S> {
+        let mut slots = self.slots.borrow_mut();
+        slots.taken += 1;
         let watched = Rc::new(Watched {
             stream,
+            number: slots.taken - 1,
             phase: Cell::new(Phase::Idle),
             since_ms: Cell::new(now_ms),
             deadline_ms: Cell::new(deadline_ms),
             cut: Cell::new(None),
         });
-        let mut slots = self.slots.borrow_mut();
         let slot = slots.free.pop().unwrap_or(slots.used.len());
         if slot == slots.used.len() {
             slots.used.push(None);
@@ -153,13 +158,14 @@ impl<S: Stream> Connections<S> {
         self.each(|watched| watched.sweep(now_ms));
     }
 
-    /// Closes the one that has been idle longest. Returns whether there was one.
+    /// Closes the one that has been idle longest. Returns whether there was one. The clock is coarse: among those
+    /// that became idle at one reading of it, the one that was opened first, or a new connection could be next.
     ///
     /// Looks at all: this happens only at `MAX_CONNECTIONS`, and an order kept at hand would cost every message.
     pub fn close_oldest_idle(&self) -> bool {
         let slots = self.slots.borrow();
         let idle = slots.used.iter().flatten().filter(|watched| watched.is_idle());
-        let oldest = idle.min_by_key(|watched| watched.since_ms.get());
+        let oldest = idle.min_by_key(|watched| (watched.since_ms.get(), watched.number));
         oldest.inspect(|watched| watched.close()).is_some()
     }
 
@@ -273,5 +279,17 @@ mod tests {
         drop(leases);
         assert_eq!(connections.open(), 0);
         assert!(connections.add(Fake::default(), 0, 0).slot < 3, "places are used again");
+    }
+
+    #[test]
+    fn of_two_idle_since_the_same_reading_of_the_clock_the_one_opened_first_makes_room() {
+        let connections = Rc::new(Connections::default());
+        let first = connections.add(Fake::default(), 0, NEVER);
+        let second = connections.add(Fake::default(), 0, NEVER);
+        drop(first);
+        let third = connections.add(Fake::default(), 0, NEVER);
+        assert!(third.slot < second.slot, "the newest has the first place");
+        assert!(connections.close_oldest_idle());
+        assert_eq!((second.cut(), third.cut()), (Some(Cut::Closing), None));
     }
 }

@@ -83,6 +83,8 @@ fn a_body_that_ends_early_is_no_message() {
                 origin.address
             ));
             client.finish();
+            let answer = client.answer();
+            assert_eq!((answer.status, answer.closes()), (400, true), "{framing}");
             assert!(client.is_closed(), "{framing}");
         }
         daemon.assert_metric("dispatcher_accepted_total", 0.0);

@@ -62,13 +62,15 @@ fn a_connection_serves_one_request_after_another_until_its_client_ends_it() {
 }
 
 #[test]
-fn what_was_complete_when_its_client_stopped_sending_is_answered() {
+fn what_was_complete_when_its_client_stopped_sending_is_answered_and_the_rest_refused() {
     on_both(&[], |daemon| {
         let origin = Origin::start();
         let mut client = daemon.connect();
         client.send(get(&origin, "/1") + &get(&origin, "/2") + "GET /half HTTP/1.1\r\nHost");
         client.finish();
         let ids = [client.answer().message_id(), client.answer().message_id()];
+        let half = client.answer();
+        assert_eq!((half.status, half.closes()), (400, true));
         assert!(client.is_closed());
         ids.iter().for_each(|id| drop(origin.received(id)));
     });
@@ -103,7 +105,7 @@ fn over_max_connections_the_oldest_idle_one_is_closed() {
     on_both(&[("MAX_CONNECTIONS", "4")], |daemon| {
         let origin = Origin::start();
         let mut clients: Vec<Client> = (0..4).map(|_| idle(daemon)).collect();
-        for round in 0..2 {
+        for round in 0..6 {
             let mut newest = idle(daemon);
             assert!(clients.remove(0).is_closed(), "the oldest goes, round {round}");
             newest.send(get(&origin, "/new"));
@@ -140,6 +142,6 @@ fn over_max_connections_with_none_idle_the_newest_is_told_so() {
             client.answer().message_id();
             assert!(!client.has_arrived(Duration::from_millis(1)), "one answer, and the connection stays");
         }
-        assert_eq!(daemon.metric("dispatcher_refused_total{reason=\"overload\"}"), 1.0);
+        assert_eq!(daemon.metric("dispatcher_refused_total{reason=\"connections\"}"), 1.0);
     });
 }

@@ -58,8 +58,7 @@ fn a_refused_request_gets_no_leave() {
             (400, "Content-Length: 5\r\nX-Dispatcher-Timeout: 0\r\n"),
             (400, "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"),
             (413, "Content-Length: 1048577\r\n"),
-            (417, "Content-Length: 5\r\nExpect: more\r\n"),
-            (501, "Content-Length: 5\r\nUpgrade: x\r\n"),
+            (501, "Content-Length: 5\r\nConnection: upgrade\r\nUpgrade: x\r\n"),
         ] {
             let mut client = daemon.connect();
             client.send(head(&origin, fields));

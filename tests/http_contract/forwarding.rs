@@ -32,10 +32,10 @@ const CASES: &[Case] = &[
     ),
     case(
         "order, case and repetition of fields, bytes of path and query",
-        "PUT /x/%2e/../%2E//y;p=1?a=%20&b=+&&c#f HTTP/1.1\r\nb: 1\r\nHOST: dispatcher\r\nA: 2\r\nX-Dispatcher-Origin-Host: {o}\r\n\
+        "PUT /x/%2e/../%2E//y;p=1?a=%20&b=+&&c HTTP/1.1\r\nb: 1\r\nHOST: dispatcher\r\nA: 2\r\nX-Dispatcher-Origin-Host: {o}\r\n\
          B: 3\r\ncOOKIE: a=1; b=2\r\nAuthorization: Basic x\r\nb:   4  \r\nEmpty:\r\ncontent-LENGTH: 3\r\nb: 5\r\n\r\nabc",
-        "PUT /x/%2e/../%2E//y;p=1?a=%20&b=+&&c#f HTTP/1.1\r\nb: 1\r\nHOST: {o}\r\nA: 2\r\n\
-         B: 3\r\ncOOKIE: a=1; b=2\r\nAuthorization: Basic x\r\nb: 4\r\nEmpty: \r\ncontent-LENGTH: 3\r\nb: 5\r\n",
+        "PUT /x/%2e/../%2E//y;p=1?a=%20&b=+&&c HTTP/1.1\r\nb: 1\r\nHOST: {o}\r\nA: 2\r\n\
+         B: 3\r\ncOOKIE: a=1; b=2\r\nAuthorization: Basic x\r\nb:   4  \r\nEmpty:\r\ncontent-LENGTH: 3\r\nb: 5\r\n",
         "abc",
         true,
     ),
@@ -69,6 +69,20 @@ const CASES: &[Case] = &[
         "POST / HTTP/1.1\r\nHost: a\r\nX-Dispatcher-Origin-Host: {o}\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nhi",
         "POST / HTTP/1.1\r\nHost: {o}\r\nContent-Length: 2\r\n",
         "hi",
+        true,
+    ),
+    case(
+        "a list of equal lengths becomes one length (RFC 9110 8.6)",
+        "POST / HTTP/1.1\r\nHost: a\r\nX-Dispatcher-Origin-Host: {o}\r\nContent-Length: 02, 2\r\n\r\nhi",
+        "POST / HTTP/1.1\r\nHost: {o}\r\nContent-Length: 2\r\n",
+        "hi",
+        true,
+    ),
+    case(
+        "an expectation nobody knows is ignored (RFC 9110 10.1.1), and so is Upgrade where it is not asked for",
+        "GET / HTTP/1.1\r\nHost: a\r\nX-Dispatcher-Origin-Host: {o}\r\nExpect: miracles\r\nUpgrade: h2c\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: {o}\r\n",
+        "",
         true,
     ),
     case(

@@ -75,6 +75,22 @@ fn a_port_in_use_is_named_whoever_uses_it() {
 }
 
 #[test]
+fn a_killed_daemon_starts_again_on_its_port_although_connections_linger() {
+    for backend in ["uring", "portable"] {
+        // An address of this test's own, so that nobody else takes the port in between.
+        let first = Daemon::start(&[("IO_BACKEND", backend), ("LISTEN", "127.77.0.1:0")]);
+        let address = first.data.to_string();
+        let mut clients: Vec<_> = (0..3).map(|_| first.connect()).collect();
+        clients.iter_mut().for_each(|client| assert_eq!(client.get("/-/ready").status, 200));
+        clients[0].send("GET / HTTP/1.1\r\n");
+        clients[1].finish();
+        drop(first);
+        let second = Daemon::start(&[("IO_BACKEND", backend), ("LISTEN", &address)]);
+        assert_eq!(second.connect().get("/-/ready").status, 200, "{backend}");
+    }
+}
+
+#[test]
 fn a_second_daemon_on_the_same_log_names_the_holder() {
     let first = Daemon::start(&[]);
     let ended = run(&first.directory, &[], &[]);

@@ -68,15 +68,8 @@ pub fn bind(listen: Listen, cores: usize) -> Result<(Vec<Socket>, SocketAddr), B
     };
     if listen.port != 0 {
         // Sockets that share a port do so with any process of the same user: another daemon would get half of our
-        // clients. One that does not share is refused beside a listener, and is gone before ours are bound. A daemon
-        // that was just killed may hold its listeners for a moment longer than its lock.
-        let deadline = monotonic_now() + PATIENCE;
-        while let Err(error) = bind_one(listen, false) {
-            if error.kind() != io::ErrorKind::AddrInUse || monotonic_now() >= deadline {
-                return Err(failed(error));
-            }
-            std::thread::park_timeout(TRY_EVERY);
-        }
+        // clients. One that does not share is refused beside a listener, and is gone before ours are bound.
+        drop(while_in_use(|| bind_one(listen, false)).map_err(failed)?);
     }
     let first = bind_one(listen, true).map_err(failed)?;
     let address = first.local_addr().map_err(failed)?.as_socket().ok_or_else(|| failed(io::ErrorKind::Other.into()))?;
@@ -85,6 +78,20 @@ pub fn bind(listen: Listen, cores: usize) -> Result<(Vec<Socket>, SocketAddr), B
         sockets.push(bind_one(Listen { host: listen.host, port: address.port() }, true).map_err(failed)?);
     }
     Ok((sockets, address))
+}
+
+/// Binds, and tries again for a second while the address is in use: a daemon that was just killed may hold its listeners
+/// for a moment longer than its lock.
+pub fn while_in_use<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let deadline = monotonic_now() + PATIENCE;
+    loop {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && monotonic_now() < deadline => {
+                std::thread::park_timeout(TRY_EVERY);
+            }
+            settled => return settled,
+        }
+    }
 }
 
 /// Every address is IPv4 and IPv6 through one socket, or IPv4 alone where the kernel has no IPv6.

@@ -221,7 +221,7 @@ fn bind_admin(listen: Listen) -> Result<std::net::TcpListener, ServerError> {
     let every = std::net::IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED);
     let name = "ADMIN_LISTEN";
     let address = SocketAddr::new(listen.host.unwrap_or(every), listen.port);
-    let bound = std::net::TcpListener::bind(address).and_then(|socket| {
+    let bound = listener::while_in_use(|| std::net::TcpListener::bind(address)).and_then(|socket| {
         socket.set_nonblocking(true)?;
         Ok(socket)
     });

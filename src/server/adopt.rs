@@ -64,18 +64,19 @@ pub struct Orphan {
     pub shard: u32,
 }
 
-/// The orphans among the shard directories in `root` when there are `shards` shards, and removes what earlier
-/// adoptions left.
-pub async fn orphans<D: Disk>(disk: &D, root: &Path, shards: u32) -> Result<Vec<Orphan>, DiskError> {
+/// The orphans among the shard directories in `root` that fall to core `shard` of `shards`, each to one core; removes
+/// what earlier adoptions of these left. Another core's are not touched: it may be removing them right now.
+pub async fn orphans<D: Disk>(disk: &D, root: &Path, shard: u32, shards: u32) -> Result<Vec<Orphan>, DiskError> {
     let mut orphans = Vec::new();
     for name in disk.list(root).await.map_err(while_doing("listing", root))? {
-        let path = root.join(&name);
-        if name.ends_with(ADOPTED) {
-            disk.remove(&path).await.map_err(while_doing("removing", &path))?;
-        } else if let Some(shard) = name.strip_prefix("shard-").and_then(|number| number.parse::<u32>().ok())
-            && shard >= shards
-        {
-            orphans.push(Orphan { dir: path, shard });
+        let dir = root.join(&name);
+        let adopted = name.strip_suffix(ADOPTED);
+        let number = adopted.unwrap_or(&name).strip_prefix("shard-").and_then(|number| number.parse::<u32>().ok());
+        let Some(number) = number.filter(|number| number % shards == shard) else { continue };
+        if adopted.is_some() {
+            disk.remove(&dir).await.map_err(while_doing("removing", &dir))?;
+        } else if number >= shards {
+            orphans.push(Orphan { dir, shard: number });
         }
     }
     orphans.sort_by_key(|orphan| orphan.shard);
@@ -163,10 +164,7 @@ fn check_length<D: Disk>(payload: &Payload<'_>, log: &Log<D>, orphan: &Orphan) -
 async fn read_progress<D: Disk>(files: &Files<D>, at: Option<Location>) -> Result<Option<Progress>, AdoptError> {
     let Some(at) = at else { return Ok(None) };
     let record = files.read_record(at).await?;
-    match Payload::decode(Kind::Retry, &record[HEADER_BYTES..]) {
-        Ok(Payload::Retry(progress)) => Ok(Some(progress)),
-        other => panic!("{other:?} was decoded as a retry when it was applied"),
-    }
+    Ok(Some(Progress::of_applied_retry(&record[HEADER_BYTES..])))
 }
 
 /// Waits until everything appended so far is durable. Each ticket counts: a batch can be refused and the next one not.

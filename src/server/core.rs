@@ -208,13 +208,12 @@ fn spawn_log_loops<D: Disk>(
 /// Takes over every orphan that falls to this core.
 async fn adopt_orphans<D: Disk>(disk: &D, start: &CoreStart, shard: &Shard<D>) -> Result<u64, CoreError> {
     let corrupt = corrupt_dir(&start.config);
-    let mine = |orphan: &adopt::Orphan| orphan.shard % start.shards == start.shard;
     let mut adopted = 0;
-    for orphan in adopt::orphans(disk, &start.config.transaction_log, start.shards).await?.iter().filter(|o| mine(o)) {
-        adopted += adopt::messages(disk, orphan, &corrupt, shard, State::new(limits(start))).await?;
+    for orphan in adopt::orphans(disk, &start.config.transaction_log, start.shard, start.shards).await? {
+        adopted += adopt::messages(disk, &orphan, &corrupt, shard, State::new(limits(start))).await?;
     }
-    for orphan in adopt::orphans(disk, &start.config.dead_letter, start.shards).await?.iter().filter(|o| mine(o)) {
-        adopt::dead_letters(disk, orphan, &corrupt, shard.dead_letters()).await?;
+    for orphan in adopt::orphans(disk, &start.config.dead_letter, start.shard, start.shards).await? {
+        adopt::dead_letters(disk, &orphan, &corrupt, shard.dead_letters()).await?;
     }
     Ok(adopted)
 }

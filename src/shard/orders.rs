@@ -79,10 +79,7 @@ impl<D: Disk> Shard<D> {
             None => stored.message().progress.history,
             Some(at) => {
                 let record = self.read(at).await?;
-                match Payload::decode(Kind::Retry, &record[HEADER_BYTES..]) {
-                    Ok(Payload::Retry(progress)) => progress.history,
-                    other => panic!("{other:?} was decoded as a retry when it was applied"),
-                }
+                Progress::of_applied_retry(&record[HEADER_BYTES..]).history
             }
         };
         Ok(stored)

@@ -32,6 +32,16 @@ pub struct Progress {
     pub history: Vec<Tried>,
 }
 
+impl Progress {
+    /// Reads the payload of a `Retry` record that was applied before, so that it is known to decode.
+    pub fn of_applied_retry(payload: &[u8]) -> Self {
+        match Payload::decode(Kind::Retry, payload) {
+            Ok(Payload::Retry(progress)) => progress,
+            other => panic!("{other:?} was decoded as a retry when it was applied"),
+        }
+    }
+}
+
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted<'a> {

@@ -45,7 +45,7 @@ fn progress() -> Progress {
 
 async fn adopt(disk: &SimDisk, world: &World) -> Result<(), String> {
     let orphan = Orphan { dir: log_dir("log", ORPHAN), shard: ORPHAN };
-    let orphans = adopt::orphans(disk, Path::new("log"), 1).await.map_err(|error| error.to_string())?;
+    let orphans = adopt::orphans(disk, Path::new("log"), 0, 1).await.map_err(|error| error.to_string())?;
     if orphans.contains(&orphan) {
         let theirs = State::new(limits());
         let adopted = adopt::messages(disk, &orphan, Path::new("corrupt"), &world.shard, theirs).await;

@@ -13,7 +13,7 @@ mod support;
 use support::{is_bench, measure};
 
 const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
-const POSITION: Position = Position { shard: 0, segment: 7, offset: 4096 };
+const POSITION: Position = Position { shard: 0, segment: 7, salt: Some(9), offset: 4096 };
 const HEAD: &[u8] = b"POST /hook?from=bench HTTP/1.1\r\nHost: origin.test\r\nContent-Type: application/json\r\n\
     User-Agent: bench\r\nContent-Length: 1024\r\n";
 
@@ -22,6 +22,7 @@ fn accepted(body: &[u8]) -> Payload<'_> {
         accepted: NOW,
         timeout: None,
         origin: OriginRef { scheme: Scheme::Http, host: "origin.test", port: 80 },
+        again: false,
         progress: Progress::default(),
         head: HEAD,
         body,

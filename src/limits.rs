@@ -13,7 +13,7 @@ pub const BATCH_BYTES: usize = 1 << 20;
 /// message does not hold a large buffer in the cache, and at a high rate none has to grow.
 pub const BATCH_START_BYTES: usize = 8 << 10;
 
-/// Smallest and largest `SEGMENT_BYTES`. A recovery reads a segment whole, so this bounds its memory per shard.
+/// Smallest and largest `SEGMENT_BYTES`.
 pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 /// See [`SEGMENT_BYTES_MIN`]. Offsets within a segment are 32-bit in the index.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
@@ -22,10 +22,14 @@ pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 /// commits that share the disk.
 pub const PREWRITE_BYTES: usize = 1 << 20;
 
-/// One read during recovery, in bytes, and how many are in flight.
-pub const RECOVERY_READ_BYTES: usize = 1 << 20;
-/// See [`RECOVERY_READ_BYTES`].
-pub const RECOVERY_READS_MAX: usize = 8;
+/// Numbers that the segments of one log may span: the index tells them apart by 22 bits. At the default size of a
+/// segment this is 256 TiB.
+pub const SEGMENTS_MAX: u32 = 1 << 22;
+
+/// One read during recovery, in bytes: between two of them the shard serves, so this is also how long it is held up.
+pub const RECOVERY_READ_BYTES: usize = 256 << 10;
+/// Reads in flight during recovery.
+pub const RECOVERY_READS_MAX: usize = 16;
 
 /// Segments that one log keeps open for reading messages back: a descriptor each, however long the log is.
 pub const SEGMENTS_OPEN_MAX: usize = 64;

@@ -29,6 +29,7 @@ use crate::wal::files::Files;
 use crate::wal::index::Index;
 use crate::wal::log::Log;
 use crate::wal::spare::Space;
+use crate::wal::survey::Survey;
 
 pub(super) const SETTINGS: Settings = Settings {
     rules: Rules {
@@ -137,7 +138,7 @@ fn shard(dir: PathBuf) -> Rc<Shard<PortableDisk>> {
     let space = Space { segment_bytes: 4 << 20, log_bytes_max: 0, disk_reserve: 0 };
     let log = || {
         let files = Files::new(PortableDisk, dir.clone(), 0);
-        Rc::new(Log::new(Rc::new(files), space, 1, 0))
+        Rc::new(Log::new(Rc::new(files), space, &Survey { next_segment: 1, ..Survey::default() }))
     };
     let backoff = Backoff { base: Millis(1), factor: 1.0, max: Millis(1), jitter: 0.0, retries_max: 0 };
     let settings = shard::Settings {

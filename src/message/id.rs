@@ -5,7 +5,7 @@ use std::fmt;
 use crate::time::UnixMillis;
 
 /// Identity of a message: a `UUIDv7` (RFC 9562 §5.7). Sorts by time of acceptance; unique over cores and nodes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(pub [u8; 16]);
 
 impl fmt::Display for MessageId {

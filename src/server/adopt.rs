@@ -22,6 +22,7 @@ use crate::wal::log::Log;
 use crate::wal::payload::{Payload, Progress};
 use crate::wal::record::{HEADER_BYTES, Kind};
 use crate::wal::recovery::{self, RecoveryError, Visit};
+use crate::wal::survey;
 use crate::wal::ticket::Ticket;
 
 /// Suffix of a directory whose messages all stand elsewhere; it is removed at the next opportunity.
@@ -92,11 +93,10 @@ pub async fn messages<D: Disk>(
     mut theirs: State,
 ) -> Result<u64, AdoptError> {
     let files = Files::new(disk.clone(), orphan.dir.clone(), orphan.shard);
-    recovery::replay(&files, corrupt, &mut |visit| match visit {
-        Visit::Segment(segment) => theirs.add_segment(segment),
-        Visit::Record { id, payload, at } => theirs.apply(id, &payload, at),
-    })
-    .await?;
+    let survey = survey::survey(&files, 0).await?;
+    theirs.add_segments(&survey);
+    let fold = &mut |Visit { id, payload, at }: Visit<'_>| theirs.apply(id, &payload, at);
+    recovery::replay(&files, &survey, Some(corrupt), fold).await?;
     let mut live: Vec<_> = theirs.index().iter().filter(|(_, id)| !shard.knows(*id)).collect();
     live.sort_unstable_by_key(|(_, id)| *id);
     let adopted = live.len() as u64;
@@ -113,6 +113,7 @@ pub async fn messages<D: Disk>(
         if let Some(progress) = progress {
             message.progress = progress;
         }
+        message.again = true;
         let payload = Payload::Accepted(message);
         check_length(&payload, shard.log(), orphan)?;
         written.push(shard.log().append(id, &payload));
@@ -134,7 +135,10 @@ pub async fn dead_letters<D: Disk>(
 ) -> Result<u64, AdoptError> {
     let files = Files::new(disk.clone(), orphan.dir.clone(), orphan.shard);
     let mut theirs = Index::default();
-    recovery::replay(&files, corrupt, &mut |visit| DeadLetters::<D>::fold(&mut theirs, &visit)).await?;
+    let survey = survey::survey(&files, 0).await?;
+    theirs.add_segments(&survey);
+    let fold = &mut |visit: Visit<'_>| DeadLetters::<D>::fold(&mut theirs, &visit);
+    recovery::replay(&files, &survey, Some(corrupt), fold).await?;
     let mut kept: Vec<(MessageId, Location)> = theirs.iter().map(|(slot, id)| (id, theirs.location(slot))).collect();
     kept.retain(|(id, _)| !dead_letters.contains(*id));
     kept.sort_unstable_by_key(|(id, _)| *id);

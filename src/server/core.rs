@@ -34,8 +34,10 @@ use crate::time::{Millis, monotonic_now};
 use crate::wal::files::Files;
 use crate::wal::index::Index;
 use crate::wal::log::Log;
-use crate::wal::recovery::{self, Recovered, RecoveryError, Visit};
+use crate::wal::recovery::{self, RecoveryError, Replayed, Visit};
+use crate::wal::segment::Sealed;
 use crate::wal::spare::Space;
+use crate::wal::survey::{self, Survey};
 
 /// How often a core looks after its pool and its status.
 const TICK: Duration = Duration::from_secs(1);
@@ -62,8 +64,10 @@ pub struct CoreStart {
     pub stop: watch::Receiver<bool>,
     /// Where this core tells that it takes messages.
     pub ready: mpsc::Sender<u32>,
-    /// From the operating system; differs between cores and restarts.
+    /// From the operating system; differs between cores and restarts. Ids tell of it.
     pub seed: u64,
+    /// From the operating system too, for the checksums of a new log; nothing tells of it.
+    pub salt: u32,
 }
 
 /// Why a core ended before it was asked to.
@@ -93,9 +97,10 @@ pub enum CoreError {
 
 type Wrap<S> = fn(TcpStream) -> io::Result<S>;
 
-struct Recovery<D: Disk> {
+/// One of a core's two logs.
+struct Surveyed<D: Disk> {
     log: Rc<Log<D>>,
-    found: Recovered,
+    survey: Survey,
 }
 
 /// Runs a core until the daemon stops. Everything it spawned ends with its runtime.
@@ -106,27 +111,26 @@ pub async fn run<D: Disk, S: Stream>(disk: D, wrap: Wrap<S>, start: CoreStart) -
     let config = Arc::clone(&start.config);
     let mut state = State::new(limits(&start));
     let mut ids = IdSource::new(start.seed);
-    let messages = recover(&disk, &start, &config.transaction_log, 0, &mut |visit| match visit {
-        Visit::Segment(segment) => state.add_segment(segment),
-        Visit::Record { id, payload, at } => {
-            ids.advance_past(id);
-            state.apply(id, &payload, at);
-        }
+    let messages = look(&disk, &start, &config.transaction_log, 0).await?;
+    state.add_segments(&messages.survey);
+    let replayed = read(&messages, &config, &mut |Visit { id, payload, at }| {
+        ids.advance_past(id);
+        messages.log.note_id(id);
+        state.apply(id, &payload, at);
     })
     .await?;
-    // Known before anything is in it: should its first write fail, it must still be reclaimed, and before the segment
-    // behind it, which tells that what that write left is not part of the log.
-    state.add_segment(messages.found.next_segment);
+    if let Some(newest) = messages.survey.newest {
+        ids.advance_past(newest);
+    }
     let mut graves = Index::default();
-    let longest = messages.found.longest;
-    let dead =
-        recover(&disk, &start, &config.dead_letter, longest, &mut |visit| DeadLetters::<D>::fold(&mut graves, &visit))
-            .await?;
+    let dead = look(&disk, &start, &config.dead_letter, messages.survey.longest).await?;
+    graves.add_segments(&dead.survey);
+    let dead_replayed = read(&dead, &config, &mut |visit| DeadLetters::<D>::fold(&mut graves, &visit)).await?;
     let metrics = ShardMetrics::default();
     let recovered = state.index().len() as u64;
-    metrics.recovered(began.elapsed(), recovered, messages.found.damaged + dead.found.damaged);
+    metrics.recovered(began.elapsed(), recovered, replayed.damaged + dead_replayed.damaged);
     if !config.event_sourcing {
-        while let Some(ended) = state.reclaim(messages.found.next_segment) {
+        while let Some(ended) = state.reclaim(messages.survey.next_segment) {
             messages.log.spare().reclaim(ended);
         }
     }
@@ -134,7 +138,7 @@ pub async fn run<D: Disk, S: Stream>(disk: D, wrap: Wrap<S>, start: CoreStart) -
     let log = Rc::clone(&messages.log);
     let shard = Rc::new(Shard::new(settings(&start), state, log, dead_letters, ids, metrics, start.seed));
     let (failed, mut failures) = mpsc::channel(2);
-    spawn_log_loops(&shard, &messages.found, &dead.found, &failed);
+    spawn_log_loops(&shard, messages.survey.end, dead.survey.end, &failed);
     let adopted = tokio::select! {
         biased;
         // A log that cannot be begun, or fails before all is adopted, would be waited for in vain.
@@ -149,32 +153,41 @@ pub async fn run<D: Disk, S: Stream>(disk: D, wrap: Wrap<S>, start: CoreStart) -
         shard = start.shard,
         messages = recovered,
         adopted,
-        bytes = messages.found.bytes,
+        bytes = replayed.bytes,
         took_ms = began.elapsed().as_millis(),
         "recovered"
     );
     serve(start, wrap, shard, &mut failures).await
 }
 
-/// Recovers one of a core's two logs; its segments will be no shorter than `longest` bytes.
-async fn recover<D: Disk>(
+/// Looks at one of a core's two logs; its segments will be no shorter than `longest` bytes.
+async fn look<D: Disk>(
     disk: &D,
     start: &CoreStart,
     root: &std::path::Path,
     longest: u64,
-    fold: &mut dyn FnMut(Visit<'_>),
-) -> Result<Recovery<D>, CoreError> {
+) -> Result<Surveyed<D>, CoreError> {
     let dir = adopt::shard_dir(root, start.shard);
     disk.create_dir(&dir).await.map_err(while_doing("creating", &dir))?;
     let files = Rc::new(Files::new(disk.clone(), dir.to_path_buf(), start.shard));
-    let found = recovery::replay(&files, &corrupt_dir(&start.config), fold).await?;
+    let survey = survey::survey(&files, start.salt).await?;
+    recovery::clean(&files, &survey).await?;
     // A message from the time of a larger SEGMENT_BYTES may still have to be written again.
+    let longest = survey.longest.max(longest).next_multiple_of(BLOCK_BYTES as u64);
     let space = Space {
-        segment_bytes: start.config.segment_bytes.max(found.longest.max(longest).next_multiple_of(BLOCK_BYTES as u64)),
+        segment_bytes: start.config.segment_bytes.max(longest),
         log_bytes_max: start.config.max_log_bytes / u64::from(start.shards),
         disk_reserve: start.config.disk_reserve,
     };
-    Ok(Recovery { log: Rc::new(Log::new(files, space, found.next_segment, found.segments)), found })
+    Ok(Surveyed { log: Rc::new(Log::new(files, space, &survey)), survey })
+}
+
+async fn read<D: Disk>(
+    log: &Surveyed<D>,
+    config: &Config,
+    fold: &mut dyn FnMut(Visit<'_>),
+) -> Result<Replayed, RecoveryError> {
+    recovery::replay(log.log.files(), &log.survey, Some(&corrupt_dir(config)), fold).await
 }
 
 fn corrupt_dir(config: &Config) -> PathBuf {
@@ -183,11 +196,10 @@ fn corrupt_dir(config: &Config) -> PathBuf {
 
 fn spawn_log_loops<D: Disk>(
     shard: &Rc<Shard<D>>,
-    messages: &Recovered,
-    dead: &Recovered,
+    messages: Option<Sealed>,
+    dead: Option<Sealed>,
     failed: &mpsc::Sender<DiskError>,
 ) {
-    let (messages, dead) = (messages.end, dead.end);
     for log in [shard.log(), shard.dead_letters().log()] {
         let log = Rc::clone(log);
         spawn_local(async move { log.spare().run().await });

@@ -103,7 +103,8 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
             inbox,
             stop: stop.subscribe(),
             ready: ready.clone(),
-            seed: seed()?,
+            seed: u64::from_le_bytes(random()?),
+            salt: u32::from_le_bytes(random()?),
         };
         threads.push(spawn_core(backend, start)?);
     }
@@ -253,8 +254,8 @@ fn memory_sum(config: &Config) -> u64 {
     config.max_memory + cores * (CACHE_BYTES_MAX as u64 + config.segment_bytes) + connections
 }
 
-fn seed() -> Result<u64, ServerError> {
-    let mut bytes = [0; 8];
+fn random<const BYTES: usize>() -> Result<[u8; BYTES], ServerError> {
+    let mut bytes = [0; BYTES];
     getrandom::fill(&mut bytes).map_err(|error| ServerError::System(error.into()))?;
-    Ok(u64::from_le_bytes(bytes))
+    Ok(bytes)
 }

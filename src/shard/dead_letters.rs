@@ -39,12 +39,8 @@ impl<D: Disk> DeadLetters<D> {
 
     /// The fold of the dead letter log.
     pub fn fold(index: &mut Index, visit: &Visit<'_>) {
-        match visit {
-            Visit::Segment(segment) => index.add_segment(*segment),
-            Visit::Record { id, payload: Payload::DeadLetter(..), at } => {
-                index.insert(*id, *at);
-            }
-            Visit::Record { .. } => {}
+        if let Payload::DeadLetter(..) = visit.payload {
+            index.insert(visit.id, visit.at);
         }
     }
 

@@ -189,6 +189,7 @@ impl<D: Disk> Shard<D> {
             accepted: now,
             timeout: draft.timeout,
             origin: draft.origin.borrowed(),
+            again: false,
             progress: Progress::default(),
             head: draft.head,
             body: draft.body,

@@ -6,6 +6,7 @@ use crate::schedule::scheduler::{Counts, Limits, Next, Now, Scheduler};
 use crate::time::UnixMillis;
 use crate::wal::index::{Index, Inserted, Location};
 use crate::wal::payload::Payload;
+use crate::wal::survey::Survey;
 
 /// Which messages are alive, where they stand, and whose turn it is.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ impl State {
                     self.schedule.reschedule(slot, progress.due, progress.attempts, progress.maybe_duplicate);
                 }
             }
-            Payload::Delivered { .. } | Payload::DeadLettered { .. } => {
+            Payload::Delivered { .. } | Payload::DeadLettered { .. } | Payload::Lost { .. } => {
                 if let Some(slot) = self.index.find(id) {
                     self.schedule.remove(slot);
                     self.index.remove(slot);
@@ -51,9 +52,9 @@ impl State {
         }
     }
 
-    /// Makes a segment known, so that it is reclaimed even if it holds nothing.
-    pub fn add_segment(&mut self, segment: u32) {
-        self.index.add_segment(segment);
+    /// Makes the segments of a log known, so that each is reclaimed even if it holds nothing.
+    pub fn add_segments(&mut self, survey: &Survey) {
+        self.index.add_segments(survey);
     }
 
     /// Ends a recovery: every message may have been in flight when the process died.

@@ -83,8 +83,7 @@ impl Batch {
         };
         header.write(&mut self.buffer, position);
         for start in &self.records {
-            let place = Position { offset: position.offset + start, ..position };
-            record::seal(&mut self.buffer[*start as usize..], place);
+            record::seal(&mut self.buffer[*start as usize..], position.plus(*start));
         }
         self.buffer.pad_to(BLOCK_BYTES);
         Sealed { blocks: Bytes::from_owner(self.buffer), records: self.records, messages: self.messages, position }
@@ -93,7 +92,7 @@ impl Batch {
     /// What must still be written if this batch cannot be: outcomes are facts, messages are refused.
     pub fn into_outcomes(self) -> Self {
         // Headers verify only at a place, so any will do to read the records back.
-        self.seal(0, Position { shard: 0, segment: 0, offset: 0 }).outcomes()
+        self.seal(0, Position { shard: 0, segment: 0, salt: None, offset: 0 }).outcomes()
     }
 }
 
@@ -123,7 +122,7 @@ impl Sealed {
     pub fn iter(&self) -> impl Iterator<Item = (Location, Header, &[u8])> + '_ {
         self.records.iter().map(|start| {
             let bytes = &self.blocks[*start as usize..];
-            let position = Position { offset: self.position.offset + start, ..self.position };
+            let position = self.position.plus(*start);
             let HeaderRead::Known(header) = Header::read(bytes, position) else {
                 panic!("a sealed batch reads back what was pushed")
             };

@@ -1,6 +1,6 @@
 //! The files of one log directory: names, open handles, and reading one record back.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -44,11 +44,22 @@ pub enum ReadError {
     },
 }
 
+/// What the checksums of a log are salted with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Salt {
+    /// Random, one for the whole log.
+    pub value: u32,
+    /// The first segment that has it: those before are of format version 1.
+    pub from: u32,
+}
+
 /// The segments of one shard's log.
 pub struct Files<D: Disk> {
     disk: D,
     dir: PathBuf,
     shard: u32,
+    /// The salt of the log, and the first segment that has it.
+    salt: Cell<Salt>,
     /// The files opened last, newest at the end.
     open: RefCell<VecDeque<(u32, Rc<D::File>)>>,
 }
@@ -56,7 +67,7 @@ pub struct Files<D: Disk> {
 impl<D: Disk> Files<D> {
     /// Of directory `dir`, written by shard number `shard`.
     pub fn new(disk: D, dir: PathBuf, shard: u32) -> Self {
-        Self { disk, dir, shard, open: RefCell::default() }
+        Self { disk, dir, shard, salt: Cell::new(Salt { value: 0, from: u32::MAX }), open: RefCell::default() }
     }
 
     /// The disk.
@@ -72,6 +83,17 @@ impl<D: Disk> Files<D> {
     /// The shard that every checksum here is bound to.
     pub const fn shard(&self) -> u32 {
         self.shard
+    }
+
+    /// Makes the salt known; before, only segments of version 1 can be read.
+    pub fn set_salt(&self, salt: Salt) {
+        self.salt.set(salt);
+    }
+
+    /// What the checksums at `offset` of `segment` are bound to.
+    pub fn position(&self, segment: u32, offset: u32) -> Position {
+        let Salt { value, from } = self.salt.get();
+        Position { shard: self.shard, segment, salt: (segment >= from).then_some(value), offset }
     }
 
     /// The path of a segment.
@@ -118,8 +140,7 @@ impl<D: Disk> Files<D> {
         let record = Bytes::from_owner(buffer);
         let range = start - first_block..end - first_block;
         let record = if range.end <= record.len() { record.slice(range) } else { return Err(damaged()) };
-        let position = Position { shard: self.shard, segment: at.segment, offset: at.offset };
-        match Header::read(&record, position) {
+        match Header::read(&record, self.position(at.segment, at.offset)) {
             HeaderRead::Known(header) if record.get(header.payload()).is_some_and(|bytes| header.verifies(bytes)) => {
                 Ok(record)
             }

@@ -5,6 +5,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
+use super::survey::Survey;
 use crate::message::{MessageId, Slot};
 use crate::time::UnixMillis;
 
@@ -126,6 +127,15 @@ impl Index {
         self.retries.remove(&slot);
         self.entries[slot.index()] = None;
         self.free.push(slot);
+    }
+
+    /// Makes the segments of a log known, and the one that is to follow: should its first write fail, it must still be
+    /// reclaimed, and before the segment behind it, which tells that what that write left is not part of the log.
+    pub fn add_segments(&mut self, survey: &Survey) {
+        for one in &survey.segments {
+            self.add_segment(one.segment);
+        }
+        self.add_segment(survey.next_segment);
     }
 
     /// Makes `segment` known, so that it can be reclaimed even if nothing in it is alive. Segments come in order.

@@ -13,6 +13,7 @@ use super::payload::Payload;
 use super::record::Kind;
 use super::segment::Sealed as SegmentEnd;
 use super::spare::{Space, Spare};
+use super::survey::Survey;
 use super::ticket::{Gate, Ticket};
 use super::writer::Writer;
 use crate::disk::{Disk, DiskError};
@@ -36,6 +37,8 @@ pub struct Log<D: Disk> {
     capacity: Cell<usize>,
     failing: Cell<bool>,
     begun: Notify,
+    /// No message appended so far has a greater id.
+    newest: Cell<MessageId>,
 }
 
 struct Pending {
@@ -44,10 +47,11 @@ struct Pending {
 }
 
 impl<D: Disk> Log<D> {
-    /// Behind what was recovered: `segments` files, the next one numbered `next_segment`.
-    pub fn new(files: Rc<Files<D>>, space: Space, next_segment: u32, segments: u64) -> Self {
+    /// Behind what a survey found.
+    pub fn new(files: Rc<Files<D>>, space: Space, survey: &Survey) -> Self {
+        let segments = survey.segments.len() as u64;
         Self {
-            spare: Spare::new(Rc::clone(&files), space, next_segment, segments),
+            spare: Spare::new(Rc::clone(&files), space, survey.next_segment, segments),
             files,
             space,
             queue: RefCell::default(),
@@ -57,7 +61,13 @@ impl<D: Disk> Log<D> {
             capacity: Cell::new(BATCH_START_BYTES),
             failing: Cell::new(false),
             begun: Notify::new(),
+            newest: Cell::new(survey.newest.unwrap_or_default()),
         }
+    }
+
+    /// Makes it known that a message with this id stands in the log.
+    pub fn note_id(&self, id: MessageId) {
+        self.newest.set(self.newest.get().max(id));
     }
 
     /// The next segment, and where ended ones go.
@@ -103,6 +113,9 @@ impl<D: Disk> Log<D> {
 
     /// Appends a record to the batch that is filling; it is durable when the ticket resolves.
     pub fn append(&self, id: MessageId, payload: &Payload<'_>) -> Ticket {
+        if payload.kind() == Kind::Accepted {
+            self.note_id(id);
+        }
         let mut queue = self.queue.borrow_mut();
         // A record is never split, and a batch never larger than a segment has room for.
         let bytes_max = BATCH_BYTES.min(to_usize(self.space.segment_bytes) - BLOCK_BYTES);
@@ -229,7 +242,7 @@ impl<D: Disk> Log<D> {
     /// Goes on in the next segment. `false`: there is none to be had, and the caller `may_refuse`.
     async fn roll(&self, writer: &mut Writer<D>, may_refuse: bool) -> Result<bool, DiskError> {
         let Some((segment, file)) = self.spare.take(may_refuse).await else { return Ok(false) };
-        writer.roll(segment, file, unix_now()).await?;
+        writer.roll(segment, file, unix_now(), self.newest.get()).await?;
         Ok(true)
     }
 }

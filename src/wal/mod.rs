@@ -1,4 +1,4 @@
-//! The write-ahead log: what is durable, and where. This is the specification of its format, version 1.
+//! The write-ahead log: what is durable, and where. This is the specification of its format, version 2.
 //!
 //! # Constraints
 //!
@@ -9,6 +9,7 @@
 //! - One flipped bit may cost the one record it is in, and nothing else.
 //! - Bytes of a file's former life, of another shard, or at another offset never pass for current: every header's
 //!   checksum starts from its *position* (shard, segment, offset).
+//! - Nor does a body that imitates a record, where the log is damaged: checksums are salted with what no sender knows.
 //!
 //! # Files
 //!
@@ -27,22 +28,24 @@
 //! # Layout
 //!
 //! Little-endian; offsets and lengths in bytes; `crc` is CRC-32C. `crc(position, b)` is the CRC of shard `u32`, segment
-//! `u32`, offset `u32` and then `b`.
+//! `u32`, offset `u32`, salt `u32` and then `b`; in the segment's header, which carries the salt, it is without the salt.
 //!
 //! ```text
 //! segment   block 0: header | batch | batch | ... | zeros, or a former life
 //!   0  8    "DISPWAL\n"
-//!   8  2    version, 1
+//!   8  2    version, 2
 //!  10  2    0
 //!  12  4    shard
 //!  16  4    segment, equal to the file's name
-//!  20  4    0
+//!  20  4    salt, random, the same in every segment of a log
 //!  24  8    when it was begun, Unix milliseconds
 //!  32  4    batches of the segment before that are part of the log; 0xFFFFFFFF: there is none before
 //!  36  1    1: the last of those batches is torn
-//!  37 23    0
+//!  37  3    0
+//!  40 16    floor: no message in the segments before has a greater id
+//!  56  4    0
 //!  60  4    crc(position, bytes 0..60)
-//!  64 ..    0 up to 4096
+//! 2048 64   the same once more: a lost sector does not cost the salt; 0 between and behind, up to 4096
 //!
 //! batch     at a multiple of 4096, padded with zeros to the next: header | record | record | ...
 //!   0  4    0xBA7CD15C
@@ -54,7 +57,7 @@
 //!
 //! record    at a multiple of 8 from the batch's start: header | payload
 //!   0  2    0xD15C
-//!   2  1    kind: 1 accepted, 2 retry, 3 delivered, 4 dead-lettered, 5 dead letter
+//!   2  1    kind: 1 accepted, 2 retry, 3 delivered, 4 dead-lettered, 5 dead letter, 6 lost
 //!   3  1    0
 //!   4  4    bytes, header included, padding to 8 excluded
 //!   8 16    message id, UUIDv7
@@ -66,7 +69,7 @@
 //!   8  8    due at, Unix milliseconds; 0: at once
 //!  16  4    timeout of an attempt, milliseconds; 0: the default
 //!  20  2    attempts made
-//!  22  1    1: an earlier attempt may have reached the origin
+//!  22  1    1: an earlier attempt may have reached the origin; 2: written again, relocated or taken over
 //!  23  1    scheme: 0 http, 1 https
 //!  24  2    port
 //!  26  2    bytes of the host
@@ -78,6 +81,7 @@
 //! retry              0 8 due at   8 2 attempts made   10 1 maybe duplicate   11 5 0   16 .. tagged fields
 //! delivered          0 8 at       8 2 attempts made   10 2 status
 //! dead-lettered      0 8 at       8 1 class            9 3 0
+//! lost               0 8 at; the message was found damaged when it was read back, and set aside
 //!
 //! tagged field       0 2 tag      2 2 0                4 4 bytes of the value   8 .. value
 //!   1 history        12 bytes per failed attempt: at 8, class 1, 0 1, status 2 (0: none)
@@ -86,18 +90,21 @@
 //! ```
 //!
 //! The head is stored as it will be sent, but for the fields that differ per attempt and the final empty line. Classes
-//! are the codes of [`Failure`](crate::schedule::attempt::Failure). A tag, a kind or a code that a later version adds
-//! is refused by this one with a message that names it; nothing is skipped silently.
+//! are the codes of [`Failure`](crate::schedule::attempt::Failure). A tag, a kind, a flag or a code that a later version
+//! adds is refused by this one with a message that names it; nothing is skipped silently.
 //!
 //! # Recovery
 //!
 //! Segments are read oldest first. The header of each says how the one before ended, so what a crash left behind the
 //! end of a segment, or what a failed write wrote to it, is told from what was acknowledged. The table of verdicts is
-//! with [`segment::scan`]. Recovery never continues a segment: it begins a new one, whose header seals the last.
+//! with [`scan`]. Recovery never continues a segment: it begins a new one, whose header seals the last. The headers and
+//! the newest segment tell all that is needed for that ([`survey`]); the rest is read while the shard takes messages.
 //!
 //! # Changing the format
 //!
 //! Raise [`segment::VERSION`], keep reading the old one, add a golden file, and change this text in the same commit.
+//! Version 1 differs in its segments' headers, which have zeros for salt, floor and copy, and in that no checksum is
+//! salted; it knows neither `lost` nor the flag 2.
 
 // Records on their way to the disk together.
 pub mod batch;
@@ -113,14 +120,20 @@ pub mod lock;
 pub mod log;
 // What records say.
 pub mod payload;
+// Segments streamed from the disk.
+pub mod reader;
 // The frame of a record.
 pub mod record;
 // A directory to its records.
 pub mod recovery;
-// Segments, batches and the scan.
+// What is intact in a segment.
+pub mod scan;
+// Headers of segments and batches.
 pub mod segment;
 // The next segment.
 pub mod spare;
+// A first look at a directory.
+pub mod survey;
 // Waiting for a batch.
 pub mod ticket;
 // The end of the log.

@@ -51,6 +51,8 @@ pub struct Accepted<'a> {
     pub timeout: Option<Millis>,
     /// Where it goes.
     pub origin: OriginRef<'a>,
+    /// Written again: relocated, or taken over from another shard. Nobody waits for a 202.
+    pub again: bool,
     /// Not the default only where the message was written again.
     pub progress: Progress,
     /// Outbound head without the fields that differ per attempt and without the final empty line.
@@ -97,6 +99,11 @@ pub enum Payload<'a> {
     },
     /// The message and why it is dead.
     DeadLetter(Accepted<'a>, Death<'a>),
+    /// Found damaged at this time.
+    Lost {
+        /// When.
+        at: UnixMillis,
+    },
 }
 
 /// An intact payload that this version cannot read: a newer version wrote it, or a defect of ours.
@@ -111,6 +118,9 @@ pub enum PayloadError {
     /// A scheme of a newer version.
     #[error("code {0} of a scheme is unknown to this version")]
     Scheme(u8),
+    /// A flag of a newer version.
+    #[error("flags {0:#04x} are unknown to this version")]
+    Flags(u8),
     /// Lengths that do not add up behind a matching checksum.
     #[error("its lengths do not add up")]
     Lengths,
@@ -122,6 +132,7 @@ const TAG_ANSWER: u16 = 3;
 const TRIED_BYTES: usize = 12;
 const FIXED_BYTES: usize = 40;
 const MAYBE_DUPLICATE: u8 = 1;
+const AGAIN: u8 = 2;
 
 impl Payload<'_> {
     /// The kind of record that carries it.
@@ -132,6 +143,7 @@ impl Payload<'_> {
             Self::Delivered { .. } => Kind::Delivered,
             Self::DeadLettered { .. } => Kind::DeadLettered,
             Self::DeadLetter(..) => Kind::DeadLetter,
+            Self::Lost { .. } => Kind::Lost,
         }
     }
 
@@ -147,7 +159,7 @@ impl Payload<'_> {
             Self::Accepted(accepted) => message(accepted),
             Self::DeadLetter(letter, death) => message(letter) + 2 * FIELD_BYTES + TRIED_BYTES + death.answer.len(),
             Self::Retry(progress) => FIXED_BYTES + history(progress),
-            Self::Delivered { .. } | Self::DeadLettered { .. } => FIXED_BYTES,
+            Self::Delivered { .. } | Self::DeadLettered { .. } | Self::Lost { .. } => FIXED_BYTES,
         }
     }
 
@@ -159,7 +171,7 @@ impl Payload<'_> {
             Self::Retry(progress) => {
                 out.extend_from_slice(&progress.due.0.to_le_bytes());
                 out.extend_from_slice(&progress.attempts.to_le_bytes());
-                out.extend_from_slice(&[flags(progress), 0, 0, 0, 0, 0]);
+                out.extend_from_slice(&[maybe_duplicate(progress), 0, 0, 0, 0, 0]);
                 encode_history(&progress.history, out);
             }
             Self::Delivered { at, attempts, status } => {
@@ -171,6 +183,7 @@ impl Payload<'_> {
                 out.extend_from_slice(&at.0.to_le_bytes());
                 out.extend_from_slice(&[failure.code(), 0, 0, 0]);
             }
+            Self::Lost { at } => out.extend_from_slice(&at.0.to_le_bytes()),
         }
     }
 }
@@ -194,7 +207,7 @@ impl<'a> Payload<'a> {
                 Ok(Self::Retry(Progress {
                     due: UnixMillis(u64_at(bytes, 0)),
                     attempts: u16_at(bytes, 8),
-                    maybe_duplicate: bytes[10] & MAYBE_DUPLICATE != 0,
+                    maybe_duplicate: decode_flags(bytes[10], MAYBE_DUPLICATE)? & MAYBE_DUPLICATE != 0,
                     history: Fields::decode(&bytes[16..])?.history,
                 }))
             }
@@ -207,12 +220,20 @@ impl<'a> Payload<'a> {
                 enough(12)?;
                 Ok(Self::DeadLettered { at: UnixMillis(u64_at(bytes, 0)), failure: decode_failure(bytes[8])? })
             }
+            Kind::Lost => {
+                enough(8)?;
+                Ok(Self::Lost { at: UnixMillis(u64_at(bytes, 0)) })
+            }
         }
     }
 }
 
-const fn flags(progress: &Progress) -> u8 {
+const fn maybe_duplicate(progress: &Progress) -> u8 {
     if progress.maybe_duplicate { MAYBE_DUPLICATE } else { 0 }
+}
+
+fn decode_flags(flags: u8, known: u8) -> Result<u8, PayloadError> {
+    if flags & !known == 0 { Ok(flags) } else { Err(PayloadError::Flags(flags)) }
 }
 
 fn length(bytes: usize) -> u32 {
@@ -232,7 +253,8 @@ fn encode_message(message: &Accepted<'_>, death: Option<&Death<'_>>, out: &mut A
         Scheme::Http => 0,
         Scheme::Https => 1,
     };
-    out.extend_from_slice(&[flags(&message.progress), scheme]);
+    let again = if message.again { AGAIN } else { 0 };
+    out.extend_from_slice(&[maybe_duplicate(&message.progress) | again, scheme]);
     out.extend_from_slice(&message.origin.port.to_le_bytes());
     out.extend_from_slice(&host_bytes.to_le_bytes());
     out.extend_from_slice(&length(message.head.len()).to_le_bytes());
@@ -322,6 +344,7 @@ fn decode_message(bytes: &[u8]) -> Result<(Accepted<'_>, Fields<'_>), PayloadErr
         return Err(PayloadError::Lengths);
     }
     let mut fields = Fields::decode(fields)?;
+    let flags = decode_flags(fixed[22], MAYBE_DUPLICATE | AGAIN)?;
     let message = Accepted {
         accepted: UnixMillis(u64_at(fixed, 0)),
         timeout: Some(Millis(u32_at(fixed, 16).into())).filter(|timeout| timeout.0 > 0),
@@ -330,10 +353,11 @@ fn decode_message(bytes: &[u8]) -> Result<(Accepted<'_>, Fields<'_>), PayloadErr
             host: std::str::from_utf8(host).map_err(|_| PayloadError::Lengths)?,
             port: u16_at(fixed, 24),
         },
+        again: flags & AGAIN != 0,
         progress: Progress {
             due: UnixMillis(u64_at(fixed, 8)),
             attempts: u16_at(fixed, 20),
-            maybe_duplicate: fixed[22] & MAYBE_DUPLICATE != 0,
+            maybe_duplicate: flags & MAYBE_DUPLICATE != 0,
             history: std::mem::take(&mut fields.history),
         },
         head,

@@ -30,6 +30,7 @@ proptest! {
         (accepted, timeout) in (any::<u64>(), prop::option::of(1..=u64::from(u32::MAX))),
         (https, host, port) in (any::<bool>(), "[a-z0-9.:-]{1,253}", any::<u16>()),
         (head, body, answer) in (any::<Vec<u8>>(), any::<Vec<u8>>(), any::<Vec<u8>>()),
+        again in any::<bool>(),
         (at, failure, status) in (any::<u64>(), 0..Failure::ALL.len(), prop::option::of(1..1000_u16)),
     ) {
         let (at, failure) = (UnixMillis(at), Failure::ALL[failure]);
@@ -37,6 +38,7 @@ proptest! {
             accepted: UnixMillis(accepted),
             timeout: timeout.map(Millis),
             origin: OriginRef { scheme: if https { Scheme::Https } else { Scheme::Http }, host: &host, port },
+            again,
             progress: progress.clone(),
             head: &head,
             body: &body,
@@ -46,6 +48,7 @@ proptest! {
             Payload::Retry(progress),
             Payload::Delivered { at, attempts: 3, status: 204 },
             Payload::DeadLettered { at, failure },
+            Payload::Lost { at },
             Payload::DeadLetter(message, Death { at, failure, status, answer: &answer }),
         ];
         for payload in payloads {
@@ -64,4 +67,11 @@ fn a_field_of_a_newer_version_is_refused_by_its_tag() {
     let mut bytes = encoded(&Payload::Retry(Progress::default()));
     bytes.extend_from_slice(&[77, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(Payload::decode(Kind::Retry, &bytes), Err(PayloadError::Tag(77)));
+}
+
+#[test]
+fn flags_of_a_newer_version_are_refused() {
+    let mut bytes = encoded(&Payload::Retry(Progress::default()));
+    bytes[10] = 4;
+    assert_eq!(Payload::decode(Kind::Retry, &bytes), Err(PayloadError::Flags(4)));
 }

@@ -28,10 +28,13 @@ pub enum Kind {
     DeadLettered = 4,
     /// A dead letter, in the dead letter log only.
     DeadLetter = 5,
+    /// The message was found damaged when it was read back, and set aside: it has ended.
+    Lost = 6,
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [Self::Accepted, Self::Retry, Self::Delivered, Self::DeadLettered, Self::DeadLetter];
+    const ALL: [Self; 6] =
+        [Self::Accepted, Self::Retry, Self::Delivered, Self::DeadLettered, Self::DeadLetter, Self::Lost];
 
     fn from_code(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == code)
@@ -128,21 +131,25 @@ mod tests {
 
     #[test]
     fn a_sealed_record_reads_back_at_its_place_and_nowhere_else() {
-        let place = Position { shard: 1, segment: 2, offset: 4096 };
+        let place = Position { shard: 1, segment: 2, salt: Some(9), offset: 4096 };
         let record = sealed(place);
         let HeaderRead::Known(header) = Header::read(&record, place) else { panic!("intact") };
         assert_eq!((header.kind, header.id, header.bytes), (Kind::Accepted, MessageId([7; 16]), record.len()));
         assert!(header.verifies(&record[header.payload()]));
-        for elsewhere in
-            [Position { shard: 0, ..place }, Position { segment: 3, ..place }, Position { offset: 8192, ..place }]
-        {
+        for elsewhere in [
+            Position { shard: 0, ..place },
+            Position { segment: 3, ..place },
+            Position { offset: 8192, ..place },
+            Position { salt: Some(8), ..place },
+            Position { salt: None, ..place },
+        ] {
             assert_eq!(Header::read(&record, elsewhere), HeaderRead::Damaged);
         }
     }
 
     #[test]
     fn every_flipped_bit_and_every_cut_is_noticed() {
-        let place = Position { shard: 0, segment: 9, offset: 64 };
+        let place = Position { shard: 0, segment: 9, salt: Some(1), offset: 64 };
         let record = sealed(place);
         let intact = |bytes: &[u8]| match Header::read(bytes, place) {
             HeaderRead::Known(header) => bytes.get(header.payload()).is_some_and(|payload| header.verifies(payload)),
@@ -161,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_kind_of_a_newer_version_is_told_from_damage() {
-        let place = Position { shard: 0, segment: 0, offset: 0 };
+        let place = Position { shard: 0, segment: 0, salt: None, offset: 0 };
         let mut record = sealed(place);
         record[2] = 99;
         seal(&mut record, place);

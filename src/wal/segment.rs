@@ -1,15 +1,14 @@
-//! Segment and batch headers, and the scan that tells a torn tail from damage. The layout is specified in the module
-//! doc of [`super`]; this file reads an image of a segment and touches no disk.
-
-use std::ops::Range;
+//! Segment and batch headers. The layout is specified in the module doc of [`super`].
 
 use super::layout::{Position, u16_at, u32_at, u64_at};
-use super::record::{self, HEADER_BYTES, HeaderRead};
 use crate::limits::BLOCK_BYTES;
+use crate::message::MessageId;
 use crate::time::UnixMillis;
 
-/// Version of the format that this program writes, and the only one it reads.
-pub const VERSION: u16 = 1;
+/// Version of the format that this program writes.
+pub const VERSION: u16 = 2;
+/// The oldest version that it reads: without salt, floor and second copy of the header.
+pub const VERSION_MIN: u16 = 1;
 /// Where the first batch of a segment starts: behind the header block.
 pub const FIRST_BATCH: u32 = 4096;
 /// Header of every batch, in bytes.
@@ -18,6 +17,9 @@ pub const BATCH_HEADER_BYTES: usize = 32;
 const SEGMENT_MAGIC: &[u8; 8] = b"DISPWAL\n";
 const BATCH_MAGIC: u32 = 0xBA7C_D15C;
 const NOTHING_BEFORE: u32 = u32::MAX;
+const HEADER_BYTES: usize = 64;
+/// Where the header stands a second time: in another sector, so that one bad sector does not cost the salt.
+const COPY: usize = BLOCK_BYTES / 2;
 
 /// The first block of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +28,14 @@ pub struct SegmentHeader {
     pub shard: u32,
     /// Sequence number, equal to the file's name.
     pub segment: u32,
+    /// Bound into every checksum of the segment; `None`: written by version 1.
+    pub salt: Option<u32>,
     /// When it was begun.
     pub begun: UnixMillis,
     /// How the segment before it ended; `None` where there was no such segment.
     pub before: Option<Sealed>,
+    /// No message in the segments before has a greater id; zero: none has been accepted. `None`: written by version 1.
+    pub floor: Option<MessageId>,
 }
 
 /// How a segment ended, as the header of the next one records it.
@@ -44,7 +50,7 @@ pub struct Sealed {
 /// What stands in a segment's first block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SegmentHeaderRead {
-    /// An intact header of this version.
+    /// An intact header of a version that is read.
     Known(SegmentHeader),
     /// A header of another version of the format.
     OtherVersion(u16),
@@ -56,37 +62,60 @@ impl SegmentHeader {
     /// The header block.
     pub fn encode(&self) -> [u8; BLOCK_BYTES] {
         let mut block = [0; BLOCK_BYTES];
+        let version = if self.salt.is_some() { VERSION } else { VERSION_MIN };
         block[0..8].copy_from_slice(SEGMENT_MAGIC);
-        block[8..10].copy_from_slice(&VERSION.to_le_bytes());
+        block[8..10].copy_from_slice(&version.to_le_bytes());
         block[12..16].copy_from_slice(&self.shard.to_le_bytes());
         block[16..20].copy_from_slice(&self.segment.to_le_bytes());
+        block[20..24].copy_from_slice(&self.salt.unwrap_or(0).to_le_bytes());
         block[24..32].copy_from_slice(&self.begun.0.to_le_bytes());
         let batches = self.before.map_or(NOTHING_BEFORE, |before| before.batches);
         block[32..36].copy_from_slice(&batches.to_le_bytes());
         block[36] = u8::from(self.before.is_some_and(|before| before.torn));
-        let crc = Position { shard: self.shard, segment: self.segment, offset: 0 }.crc(&block[..60]);
+        block[40..56].copy_from_slice(&self.floor.unwrap_or_default().0);
+        let crc = place(self.shard, self.segment).crc(&block[..60]);
         block[60..64].copy_from_slice(&crc.to_le_bytes());
+        if version > VERSION_MIN {
+            let (header, rest) = block.split_at_mut(COPY);
+            rest[..HEADER_BYTES].copy_from_slice(&header[..HEADER_BYTES]);
+        }
         block
     }
 
-    /// Reads the header of segment `segment` of shard `shard`.
-    pub fn read(image: &[u8], shard: u32, segment: u32) -> SegmentHeaderRead {
-        let Some(header) = image.first_chunk::<64>() else { return SegmentHeaderRead::Absent };
-        let position = Position { shard, segment, offset: 0 };
-        if &header[0..8] != SEGMENT_MAGIC || u32_at(header, 60) != position.crc(&header[..60]) {
-            return SegmentHeaderRead::Absent;
+    /// Reads the header of segment `segment` of shard `shard` from the segment's first block: where it stands first is
+    /// damaged, its copy.
+    pub fn read(block: &[u8], shard: u32, segment: u32) -> SegmentHeaderRead {
+        let copies = [0, COPY].into_iter().filter_map(|at| block.get(at..)?.first_chunk::<HEADER_BYTES>());
+        let mut intact = copies.filter(|header| {
+            header[0..8] == *SEGMENT_MAGIC && u32_at(*header, 60) == place(shard, segment).crc(&header[..60])
+        });
+        match intact.next() {
+            Some(header) => Self::decode(header),
+            None => SegmentHeaderRead::Absent,
         }
-        if u16_at(header, 8) != VERSION {
-            return SegmentHeaderRead::OtherVersion(u16_at(header, 8));
+    }
+
+    fn decode(header: &[u8; HEADER_BYTES]) -> SegmentHeaderRead {
+        let version = u16_at(header, 8);
+        if !(VERSION_MIN..=VERSION).contains(&version) {
+            return SegmentHeaderRead::OtherVersion(version);
         }
+        let salted = version > VERSION_MIN;
         SegmentHeaderRead::Known(Self {
             shard: u32_at(header, 12),
             segment: u32_at(header, 16),
+            salt: salted.then(|| u32_at(header, 20)),
             begun: UnixMillis(u64_at(header, 24)),
             before: Some(Sealed { batches: u32_at(header, 32), torn: header[36] != 0 })
                 .filter(|before| before.batches != NOTHING_BEFORE),
+            floor: salted.then(|| MessageId(*header[40..].first_chunk().expect("a header is longer than 56 bytes"))),
         })
     }
+}
+
+/// The header carries the salt, so its own checksum is without.
+const fn place(shard: u32, segment: u32) -> Position {
+    Position { shard, segment, salt: None, offset: 0 }
 }
 
 /// The header of a batch.
@@ -126,196 +155,50 @@ impl BatchHeader {
     }
 }
 
-/// What a scan comes upon, in the order of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found<'a> {
-    /// An intact record.
-    Record {
-        /// Where it stands.
-        offset: u32,
-        /// Its header.
-        header: record::Header,
-        /// Its payload, verified.
-        payload: &'a [u8],
-    },
-    /// A record that a newer version wrote: the start must be refused.
-    NewerKind {
-        /// Where it stands.
-        offset: u32,
-        /// The unknown code.
-        kind: u8,
-    },
-    /// Acknowledged bytes that are not what was written.
-    Damage(Range<usize>),
-}
-
-/// What a segment held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Scanned {
-    /// How it ended: what the next segment's header is to record.
-    pub sealed: Sealed,
-    /// Where the last batch ends.
-    pub end: usize,
-}
-
-/// Reads the image of one segment and hands everything in it to `visit`.
-///
-/// `sealed` is what the following segment's header says of this one, `None` if there is none. The verdicts:
-///
-/// | batch is intact | it is the last | `sealed` says | verdict |
-/// |---|---|---|---|
-/// | yes | – | it counts | its records |
-/// | yes | – | it does not count | never acknowledged: the log ends before it |
-/// | no | no: an intact batch follows | – | damage; records in it that are intact stand |
-/// | no | yes | it counts and is whole | damage; records in it that are intact stand |
-/// | no | yes | nothing, or that it is torn | torn tail; records in it that are intact stand |
-///
-/// Why intact records of a torn tail stand, though nobody was told 202 for them: a bit that flipped in the last,
-/// acknowledged batch looks the same, and there the others must not be lost. Delivering a message whose sender lost
-/// the connection before its 202 is within the promise; losing an acknowledged one is not.
-pub fn scan<'a>(
-    image: &'a [u8],
-    shard: u32,
-    segment: u32,
-    sealed: Option<Sealed>,
-    visit: &mut dyn FnMut(Found<'a>),
-) -> Scanned {
-    let scan = Scan { image, shard, segment };
-    let mut done = Scanned { sealed: Sealed { batches: 0, torn: false }, end: FIRST_BATCH as usize };
-    let counts = |number: u32| sealed.is_none_or(|sealed| number < sealed.batches);
-    while counts(done.sealed.batches) {
-        let next = scan.next_batch(done.end, done.sealed.batches).filter(|(_, header)| counts(header.number));
-        let Some((start, header)) = next else {
-            scan.visit_tail(&mut done, sealed, visit);
-            break;
-        };
-        if start > done.end {
-            scan.salvage(done.end..start, visit);
-        }
-        let end = (start + header.stride()).min(image.len());
-        let records = start + BATCH_HEADER_BYTES..(start + header.bytes as usize).min(image.len());
-        if let Some(bad) = scan.visit_batch(records, header.records, visit) {
-            let torn = match sealed {
-                Some(sealed) => sealed.torn && header.number + 1 == sealed.batches,
-                None => scan.next_batch(end, header.number + 1).is_none(),
-            };
-            if torn { done.sealed.torn = true } else { visit(Found::Damage(bad)) }
-        }
-        (done.sealed.batches, done.end) = (header.number + 1, end);
-    }
-    done
-}
-
-struct Scan<'a> {
-    image: &'a [u8],
-    shard: u32,
-    segment: u32,
-}
-
-impl<'a> Scan<'a> {
-    fn position(&self, offset: usize) -> Position {
-        let offset = u32::try_from(offset).expect("segments are bounded by SEGMENT_BYTES_MAX");
-        Position { shard: self.shard, segment: self.segment, offset }
-    }
-
-    /// The first intact batch header at or behind block `from`, numbered `number` or later. Batch headers of another
-    /// life of the file never verify, so this ends at the image's end only where the log does, or where all behind
-    /// is damaged.
-    fn next_batch(&self, from: usize, number: u32) -> Option<(usize, BatchHeader)> {
-        (from..self.image.len()).step_by(BLOCK_BYTES).find_map(|start| {
-            let header = BatchHeader::read(&self.image[start..], self.position(start))?;
-            (header.number >= number).then_some((start, header))
-        })
-    }
-
-    /// No intact batch follows that counts: the log ends here, or what follows is torn or damaged.
-    fn visit_tail(&self, done: &mut Scanned, sealed: Option<Sealed>, visit: &mut dyn FnMut(Found<'a>)) {
-        let rest = done.end..self.image.len();
-        match sealed {
-            Some(sealed) => {
-                let torn = sealed.torn && done.sealed.batches + 1 == sealed.batches;
-                if !torn {
-                    visit(Found::Damage(rest.clone()));
-                }
-                self.visit_intact(rest, visit);
-                *done = Scanned { sealed, end: self.image.len() };
-            }
-            None => {
-                // A torn batch may have lost the block of its header and kept others.
-                let end = self.visit_intact(rest.clone(), visit);
-                if end > rest.start {
-                    let sealed = Sealed { batches: done.sealed.batches + 1, torn: true };
-                    *done = Scanned { sealed, end: end.next_multiple_of(BLOCK_BYTES) };
-                }
-            }
-        }
-    }
-
-    /// Visits the intact records in a damaged range, and reports the range.
-    fn salvage(&self, range: Range<usize>, visit: &mut dyn FnMut(Found<'a>)) {
-        visit(Found::Damage(range.clone()));
-        self.visit_intact(range, visit);
-    }
-
-    /// Visits the records of a batch; returns the range that is not intact, if any.
-    fn visit_batch(&self, range: Range<usize>, records: u32, visit: &mut dyn FnMut(Found<'a>)) -> Option<Range<usize>> {
-        let (mut at, mut count, mut damaged): (usize, u32, Option<Range<usize>>) = (range.start, 0, None);
-        while at < range.end {
-            match self.record_at(at, range.end) {
-                Some((found, next)) => {
-                    visit(found);
-                    count += 1;
-                    at = next;
-                }
-                None => {
-                    let bad = damaged.get_or_insert(at..at);
-                    at += record::ALIGNMENT;
-                    bad.end = at.min(range.end);
-                }
-            }
-        }
-        if count < records && damaged.is_none() {
-            // Cut short in the image itself: the file is shorter than its header says.
-            damaged = Some(range);
-        }
-        damaged
-    }
-
-    /// Visits every intact record in `range`, wherever it starts; returns where the last one ends.
-    fn visit_intact(&self, range: Range<usize>, visit: &mut dyn FnMut(Found<'a>)) -> usize {
-        let (mut at, mut end) = (range.start, range.start);
-        while at + HEADER_BYTES <= range.end {
-            match self.record_at(at, range.end) {
-                Some((found, next)) => {
-                    visit(found);
-                    (at, end) = (next, next);
-                }
-                None => at += record::ALIGNMENT,
-            }
-        }
-        end
-    }
-
-    /// The intact record at `at`, and where the next one may start.
-    fn record_at(&self, at: usize, end: usize) -> Option<(Found<'a>, usize)> {
-        let bytes = &self.image[at..end];
-        // Cheap first: most of what a salvage steps over is no record.
-        if bytes.len() < HEADER_BYTES {
-            return None;
-        }
-        let offset = self.position(at).offset;
-        match record::Header::read(bytes, self.position(at)) {
-            HeaderRead::Known(header) => {
-                let payload = bytes.get(header.payload())?;
-                let found = Found::Record { offset, header, payload };
-                header.verifies(payload).then_some((found, at + header.stride()))
-            }
-            HeaderRead::Unknown(kind) => Some((Found::NewerKind { offset, kind }, at + record::ALIGNMENT)),
-            HeaderRead::Damaged => None,
-        }
-    }
-}
-
 #[cfg(test)]
-#[path = "segment_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+
+    const HEADER: SegmentHeader = SegmentHeader {
+        shard: 3,
+        segment: 42,
+        salt: Some(0x5A17),
+        begun: UnixMillis(77),
+        before: Some(Sealed { batches: 12, torn: true }),
+        floor: Some(MessageId([7; 16])),
+    };
+
+    #[test]
+    fn headers_survive_their_encoding_and_other_versions_are_told_apart() {
+        let old = SegmentHeader { salt: None, floor: None, ..HEADER };
+        for header in [HEADER, old] {
+            let block = header.encode();
+            assert_eq!(SegmentHeader::read(&block, 3, 42), SegmentHeaderRead::Known(header));
+            for (shard, segment) in [(2, 42), (3, 41)] {
+                assert_eq!(SegmentHeader::read(&block, shard, segment), SegmentHeaderRead::Absent);
+            }
+        }
+        for version in [0, VERSION + 1] {
+            let mut block = HEADER.encode();
+            block[8..10].copy_from_slice(&version.to_le_bytes());
+            let crc = place(3, 42).crc(&block[..60]);
+            block[60..64].copy_from_slice(&crc.to_le_bytes());
+            assert_eq!(SegmentHeader::read(&block, 3, 42), SegmentHeaderRead::OtherVersion(version));
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_and_no_lost_sector_costs_the_header() {
+        let block = HEADER.encode();
+        for bit in 0..BLOCK_BYTES * 8 {
+            let mut flipped = block;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(SegmentHeader::read(&flipped, 3, 42), SegmentHeaderRead::Known(HEADER), "bit {bit}");
+        }
+        for sector in 0..BLOCK_BYTES / 512 {
+            let mut lost = block;
+            lost[sector * 512..][..512].fill(0xEE);
+            assert_eq!(SegmentHeader::read(&lost, 3, 42), SegmentHeaderRead::Known(HEADER), "sector {sector}");
+        }
+    }
+}

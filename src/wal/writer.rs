@@ -6,11 +6,11 @@ use bytes::Bytes;
 
 use super::batch::{Batch, Sealed};
 use super::files::Files;
-use super::layout::Position;
 use super::segment::{FIRST_BATCH, Sealed as SegmentEnd, SegmentHeader};
 use crate::disk::aligned::AlignedBuf;
 use crate::disk::{Disk, DiskError, while_doing};
 use crate::limits::{BLOCK_BYTES, to_usize};
+use crate::message::MessageId;
 use crate::time::UnixMillis;
 
 /// The end of one log.
@@ -47,13 +47,21 @@ impl<D: Disk> Writer<D> {
         self.active.as_ref().map(|active| active.segment)
     }
 
-    /// Begins `segment`: its header, which says how the one before ended, is durable before its first batch.
-    pub async fn roll(&mut self, segment: u32, file: Rc<D::File>, begun: UnixMillis) -> Result<(), DiskError> {
+    /// Begins `segment`: its header, which says how the one before ended, is durable before its first batch. No message
+    /// written before has an id greater than `floor`.
+    pub async fn roll(
+        &mut self,
+        segment: u32,
+        file: Rc<D::File>,
+        begun: UnixMillis,
+        floor: MessageId,
+    ) -> Result<(), DiskError> {
         let before =
             self.active.take().map_or(self.before, |active| Some(SegmentEnd { batches: active.batches, torn: false }));
         // Should its header fail, then this is how `segment` ended, for whichever comes next.
         self.before = Some(SegmentEnd { batches: 0, torn: false });
-        let header = SegmentHeader { shard: self.files.shard(), segment, begun, before };
+        let salt = self.files.position(segment, 0).salt;
+        let header = SegmentHeader { shard: self.files.shard(), segment, salt, begun, before, floor: Some(floor) };
         let mut block = AlignedBuf::with_capacity(BLOCK_BYTES);
         block.extend_from_slice(&header.encode());
         let path = self.files.path(segment);
@@ -71,8 +79,7 @@ impl<D: Disk> Writer<D> {
     pub fn seal(&self, batch: Batch) -> Sealed {
         assert!(batch.bytes() <= self.room(), "a batch fits the segment it is sealed for");
         let active = self.active.as_ref().expect("room is zero without an active segment");
-        let position = Position { shard: self.files.shard(), segment: active.segment, offset: active.end };
-        batch.seal(active.batches, position)
+        batch.seal(active.batches, self.files.position(active.segment, active.end))
     }
 
     /// Writes a batch sealed for the end of the active segment. After an error nothing more may be written to that

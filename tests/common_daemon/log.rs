@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use dispatcher::message::MessageId;
 use dispatcher::wal::files::segment_of_name;
+use dispatcher::wal::layout::Position;
 use dispatcher::wal::record::Kind;
-use dispatcher::wal::segment::{self, Found};
+use dispatcher::wal::scan::{Found, scan};
+use dispatcher::wal::segment::{SegmentHeader, SegmentHeaderRead};
 
 /// A record, and where it stands.
 #[derive(Clone, Debug)]
@@ -43,7 +45,11 @@ pub fn records(root: &Path) -> Vec<Standing> {
     let mut found = Vec::new();
     for (file, shard, number) in segments(root) {
         let image = fs::read(&file).unwrap();
-        segment::scan(&image, shard, number, None, &mut |thing| {
+        let SegmentHeaderRead::Known(SegmentHeader { salt, .. }) = SegmentHeader::read(&image, shard, number) else {
+            continue;
+        };
+        let start = Position { shard, segment: number, salt, offset: 0 };
+        scan(&image, start, None, &mut |thing| {
             if let Found::Record { offset, header, payload } = thing {
                 let (file, payload) = (file.clone(), payload.to_vec());
                 found.push(Standing { file, offset: offset as usize, kind: header.kind, id: text(header.id), payload });

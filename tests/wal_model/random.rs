@@ -160,7 +160,7 @@ fn run(seed: u64, with_faults: bool) {
     }
     world::live(async {
         let world = world::start(&disk, 0, space, random.next()).await.unwrap();
-        assert_eq!(world.found.damaged, 0);
+        assert_eq!(world.damaged, 0);
         finish(&world, &model).await;
         disk.crash();
     });

@@ -19,8 +19,9 @@ use dispatcher::wal::index::Index;
 use dispatcher::wal::log::Log;
 use dispatcher::wal::payload::{Payload, Progress};
 use dispatcher::wal::record::{HEADER_BYTES, Kind};
-use dispatcher::wal::recovery::{self, Recovered, Visit};
+use dispatcher::wal::recovery::{self, Visit};
 use dispatcher::wal::spare::Space;
+use dispatcher::wal::survey::{self, Survey};
 use dispatcher::wal::ticket::Ticket;
 use futures_util::FutureExt;
 use tokio::task::spawn_local;
@@ -39,7 +40,7 @@ pub struct World {
     pub shard: Rc<Shard<SimDisk>>,
     /// Why a log gave up, if one did.
     pub failed: Rc<RefCell<Option<String>>>,
-    pub found: Recovered,
+    pub damaged: u64,
 }
 
 thread_local! {
@@ -96,23 +97,26 @@ pub async fn start(disk: &SimDisk, number: u32, space: Space, seed: u64) -> Resu
     let mut state = State::new(limits());
     let mut ids = IdSource::new(seed);
     let files = Rc::new(Files::new(disk.clone(), log_dir("log", number), number));
-    let found = recovery::replay(&files, Path::new("corrupt"), &mut |visit| match visit {
-        Visit::Segment(segment) => state.add_segment(segment),
-        Visit::Record { id, payload, at } => {
-            ids.advance_past(id);
+    let found = survey::survey(&files, 0xBEEF).await.map_err(text)?;
+    recovery::clean(&files, &found).await.map_err(|error| error.to_string())?;
+    state.add_segments(&found);
+    let log = Rc::new(Log::new(files, space, &found));
+    ids.advance_past(found.newest.unwrap_or_default());
+    let replayed =
+        recovery::replay(log.files(), &found, Some(Path::new("corrupt")), &mut |Visit { id, payload, at }| {
+            assert!(found.newest.is_none_or(|newest| id <= newest), "the survey knows of the newest message");
             state.apply(id, &payload, at);
-        }
-    })
-    .await
-    .map_err(text)?;
-    state.add_segment(found.next_segment);
+        })
+        .await
+        .map_err(text)?;
     state.check();
-    let log = Rc::new(Log::new(files, space, found.next_segment, found.segments));
     let mut graves = Index::default();
     let files = Rc::new(Files::new(disk.clone(), log_dir("dead", number), number));
     let fold = &mut |visit: Visit<'_>| DeadLetters::<SimDisk>::fold(&mut graves, &visit);
-    let dead = recovery::replay(&files, Path::new("corrupt"), fold).await.map_err(text)?;
-    let dead_log = Rc::new(Log::new(files, Space { log_bytes_max: 0, ..space }, dead.next_segment, dead.segments));
+    let dead = survey::survey(&files, 0xBEEF).await.map_err(text)?;
+    recovery::clean(&files, &dead).await.map_err(|error| error.to_string())?;
+    recovery::replay(&files, &dead, Some(Path::new("corrupt")), fold).await.map_err(text)?;
+    let dead_log = Rc::new(Log::new(files, Space { log_bytes_max: 0, ..space }, &dead));
     while let Some(ended) = state.reclaim(found.next_segment) {
         log.spare().reclaim(ended);
     }
@@ -147,7 +151,7 @@ pub async fn start(disk: &SimDisk, number: u32, space: Space, seed: u64) -> Resu
         failed = until(|| failed.borrow().is_some()) => return Err(format!("the log failed ({failed}) or never began")),
     }
     shard.settle();
-    Ok(World { shard, failed, found })
+    Ok(World { shard, failed, damaged: replayed.damaged })
 }
 
 impl World {
@@ -171,7 +175,7 @@ pub struct Found {
 pub struct Folded {
     pub live: BTreeMap<MessageId, Found>,
     pub dead: BTreeMap<MessageId, Vec<u8>>,
-    pub found: Recovered,
+    pub found: Survey,
     pub damaged: u64,
 }
 
@@ -179,12 +183,10 @@ pub struct Folded {
 pub async fn fold(disk: &SimDisk, number: u32) -> Folded {
     let files = Files::new(disk.clone(), log_dir("log", number), number);
     let mut state = State::new(limits());
-    let found = recovery::replay(&files, Path::new("corrupt"), &mut |visit| match visit {
-        Visit::Segment(segment) => state.add_segment(segment),
-        Visit::Record { id, payload, at } => state.apply(id, &payload, at),
-    })
-    .await
-    .unwrap();
+    let found = survey::survey(&files, 0).await.unwrap();
+    state.add_segments(&found);
+    let fold = &mut |Visit { id, payload, at }: Visit<'_>| state.apply(id, &payload, at);
+    let replayed = recovery::replay(&files, &found, Some(Path::new("corrupt")), fold).await.unwrap();
     state.check();
     let mut live = BTreeMap::new();
     for (slot, id) in state.index().iter() {
@@ -207,14 +209,15 @@ pub async fn fold(disk: &SimDisk, number: u32) -> Folded {
     let (mut graves, mut dead) = (Index::default(), BTreeMap::new());
     let fold = &mut |visit: Visit<'_>| {
         DeadLetters::<SimDisk>::fold(&mut graves, &visit);
-        if let Visit::Record { id, payload: Payload::DeadLetter(message, _), .. } = visit {
-            dead.insert(id, message.body.to_vec());
+        if let Payload::DeadLetter(message, _) = visit.payload {
+            dead.insert(visit.id, message.body.to_vec());
         }
     };
-    let found_dead = recovery::replay(&files, Path::new("corrupt"), fold).await.unwrap();
+    let found_dead = survey::survey(&files, 0).await.unwrap();
+    let found_dead = recovery::replay(&files, &found_dead, Some(Path::new("corrupt")), fold).await.unwrap();
     graves.check();
     assert_eq!(graves.len(), dead.len());
-    Folded { live, dead, found, damaged: found.damaged + found_dead.damaged }
+    Folded { live, dead, found, damaged: replayed.damaged + found_dead.damaged }
 }
 
 /// Recovers twice, which must be the same, and nothing a crash or a failed write does is damage.

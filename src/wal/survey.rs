@@ -1,0 +1,163 @@
+//! A first look at a log directory: which segments there are, how the newest one ended, and where to go on. It reads
+//! headers and the end of the log only, so that a shard can take messages before the rest has been read. Never writes.
+
+use std::path::PathBuf;
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
+use super::files::{self, Files, Salt};
+use super::reader;
+use super::record::Kind;
+use super::recovery::RecoveryError;
+use super::scan::{Found, Scanned};
+use super::segment::{Sealed, SegmentHeader, SegmentHeaderRead};
+use crate::disk::aligned::AlignedBuf;
+use crate::disk::names::UNFINISHED;
+use crate::disk::{Disk, while_doing};
+use crate::limits::{BLOCK_BYTES, RECOVERY_READS_MAX, SEGMENT_BYTES_MAX, SEGMENTS_MAX};
+use crate::message::MessageId;
+
+/// A segment that is part of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Surveyed {
+    /// Its number.
+    pub segment: u32,
+    /// Bytes of its file.
+    pub length: u64,
+    /// Its header, if that is intact.
+    pub header: Option<SegmentHeader>,
+    /// How it ended, by the header of the next one.
+    pub sealed: Option<Sealed>,
+}
+
+/// What a log directory holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// The segments that were begun, oldest first.
+    pub segments: Vec<Surveyed>,
+    /// Files that no record depends on: unfinished ones, and segments made ready but never begun.
+    pub leftovers: Vec<PathBuf>,
+    /// How the newest segment ended.
+    pub end: Option<Sealed>,
+    /// The number for the next segment.
+    pub next_segment: u32,
+    /// Length of the longest segment, in bytes: a message in it may need as much again.
+    pub longest: u64,
+    /// No message in the log has a greater id; zero: there is none. `None`: only reading all of it would tell.
+    pub newest: Option<MessageId>,
+}
+
+/// Looks at the directory of `files`. `salt` is for what will be written, if nothing there has one yet; `files` knows
+/// afterwards which one counts.
+pub async fn survey<D: Disk>(files: &Files<D>, salt: u32) -> Result<Survey, RecoveryError> {
+    let mut survey = Survey::default();
+    let mut found = list(files, &mut survey).await?;
+    let salted = found.iter().find_map(|one| Some((one.segment, one.header?.salt?)));
+    files.set_salt(match salted {
+        Some((from, value)) => Salt { value, from: first_salted(&found, from) },
+        None => Salt { value: salt, from: u32::MAX },
+    });
+    for position in 1..found.len() {
+        let (earlier, later) = (found[position - 1].segment, found[position]);
+        // Only of its own predecessor does a header tell the end: a segment between the two may be missing.
+        if later.segment == earlier + 1 {
+            found[position - 1].sealed = later.header.and_then(|header| header.before);
+        }
+    }
+    let newest = newest_begun(files, &mut found, &mut survey).await?;
+    if let (Some(oldest), Some(newest)) = (found.first(), found.last())
+        && newest.segment - oldest.segment >= SEGMENTS_MAX
+    {
+        return Err(RecoveryError::Apart { path: files.path(newest.segment), oldest: files.path(oldest.segment) });
+    }
+    survey.longest = found.iter().map(|one| one.length).max().unwrap_or(0);
+    match newest {
+        None => survey.newest = Some(MessageId::default()),
+        Some(End { scanned, accepted, floor }) => {
+            survey.end = Some(scanned.sealed);
+            survey.newest = floor.map(|floor| floor.max(accepted));
+            survey.next_segment = found.last().map_or(0, |newest| newest.segment + 1);
+        }
+    }
+    if salted.is_none() {
+        files.set_salt(Salt { value: salt, from: survey.next_segment });
+    }
+    survey.segments = found;
+    Ok(survey)
+}
+
+/// A log turns from version 1 to salted ones once: the first segment behind the last one that is known to be unsalted.
+fn first_salted(found: &[Surveyed], first_known: u32) -> u32 {
+    let unsalted = found.iter().filter(|one| one.header.is_some_and(|header| header.salt.is_none()));
+    unsalted.map(|one| one.segment + 1).max().unwrap_or(0).min(first_known)
+}
+
+/// The segments in the directory with their headers and lengths, in order.
+async fn list<D: Disk>(files: &Files<D>, survey: &mut Survey) -> Result<Vec<Surveyed>, RecoveryError> {
+    let names = files.disk().list(files.dir()).await.map_err(while_doing("listing", files.dir()))?;
+    let mut segments = Vec::new();
+    for name in names {
+        if let Some(segment) = files::segment_of_name(&name) {
+            segments.push(segment);
+        } else if name.ends_with(UNFINISHED) {
+            survey.leftovers.push(files.dir().join(name));
+        }
+    }
+    segments.sort_unstable();
+    let looks = segments.into_iter().map(|segment| look(files, segment));
+    stream::iter(looks).buffered(RECOVERY_READS_MAX).try_collect().await
+}
+
+async fn look<D: Disk>(files: &Files<D>, segment: u32) -> Result<Surveyed, RecoveryError> {
+    let path = files.path(segment);
+    let file = files.get(segment).await?;
+    let length = files.disk().length(&file).await.map_err(while_doing("asking the length of", &path))?;
+    if length > SEGMENT_BYTES_MAX {
+        return Err(RecoveryError::TooLong { path, bytes: length });
+    }
+    let buffer = AlignedBuf::with_capacity(BLOCK_BYTES);
+    let (result, block) = files.disk().read_at(&file, buffer, 0).await;
+    result.map_err(while_doing("reading the header of", &path))?;
+    let header = match SegmentHeader::read(&block, files.shard(), segment) {
+        SegmentHeaderRead::Known(header) => Some(header),
+        SegmentHeaderRead::OtherVersion(found) => return Err(RecoveryError::Version { path, found }),
+        SegmentHeaderRead::Absent => None,
+    };
+    Ok(Surveyed { segment, length, header, sealed: None })
+}
+
+/// What the end of a log says.
+struct End {
+    scanned: Scanned,
+    /// The greatest id of a message in the newest segment.
+    accepted: MessageId,
+    /// No message before has a greater one.
+    floor: Option<MessageId>,
+}
+
+/// Finds the newest segment that was begun, and takes those behind it out of `found`: they were made ready, or begun
+/// by a write that failed. One without a header counts as begun if anything intact stands in it.
+async fn newest_begun<D: Disk>(
+    files: &Files<D>,
+    found: &mut Vec<Surveyed>,
+    survey: &mut Survey,
+) -> Result<Option<End>, RecoveryError> {
+    while let Some(newest) = found.last().copied() {
+        let (mut accepted, mut intact) = (MessageId::default(), false);
+        let scanned = reader::scan(files, &newest, &mut |found| {
+            intact |= !matches!(found, Found::Damage(_));
+            if let Found::Record { header, .. } = found
+                && header.kind == Kind::Accepted
+            {
+                accepted = accepted.max(header.id);
+            }
+        })
+        .await?;
+        if intact || newest.header.is_some() || scanned.sealed.batches > 0 {
+            return Ok(Some(End { scanned, accepted, floor: newest.header.and_then(|header| header.floor) }));
+        }
+        survey.leftovers.push(files.path(newest.segment));
+        found.pop();
+    }
+    Ok(None)
+}

@@ -10,7 +10,7 @@ use crate::wal::payload::{Accepted, Payload, Progress};
 use crate::wal::segment::{SegmentHeader, SegmentHeaderRead};
 
 const START: Position = Position { shard: 3, segment: 42, salt: Some(0x5A17), offset: 0 };
-const IMAGE_BYTES: usize = 32 << 10;
+const IMAGE_BYTES: usize = 40 << 10;
 
 fn id(number: u8) -> MessageId {
     MessageId([number; 16])

@@ -18,13 +18,13 @@ pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 /// See [`SEGMENT_BYTES_MIN`]. Offsets within a segment are 32-bit in the index.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
+/// Segments of one log from the oldest to the newest, those between them that are gone included: the index tells them
+/// apart by their numbers modulo this. 4 TiB per core at the smallest `SEGMENT_BYTES`, 256 TiB at the default.
+pub const SEGMENTS_MAX: u32 = 1 << 22;
+
 /// One write while blocks are written beforehand, in bytes: large enough to stream, small enough not to hold up the
 /// commits that share the disk.
 pub const PREWRITE_BYTES: usize = 1 << 20;
-
-/// Numbers that the segments of one log may span: the index tells them apart by 22 bits. At the default size of a
-/// segment this is 256 TiB.
-pub const SEGMENTS_MAX: u32 = 1 << 22;
 
 /// One read during recovery, in bytes: between two of them the shard serves, so this is also how long it is held up.
 pub const RECOVERY_READ_BYTES: usize = 256 << 10;

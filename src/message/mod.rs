@@ -4,9 +4,12 @@
 mod id;
 // Destinations.
 mod origin;
+// Tables of live messages.
+mod slots;
 
 pub use id::{IdSource, MessageId, Xorshift};
 pub use origin::{Origin, OriginError, OriginRef, Scheme};
+pub use slots::SlotTable;
 
 use crate::time::Millis;
 

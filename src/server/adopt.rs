@@ -17,7 +17,7 @@ use crate::shard::Shard;
 use crate::shard::dead_letters::DeadLetters;
 use crate::shard::state::State;
 use crate::wal::files::{Files, ReadError};
-use crate::wal::index::{Index, Location};
+use crate::wal::index::{Index, Location, RecordStart};
 use crate::wal::log::Log;
 use crate::wal::payload::{Payload, Progress};
 use crate::wal::record::{HEADER_BYTES, Kind};
@@ -165,9 +165,9 @@ fn check_length<D: Disk>(payload: &Payload<'_>, log: &Log<D>, orphan: &Orphan) -
     if log.holds(bytes) { Ok(()) } else { Err(AdoptError::TooLong { path: orphan.dir.clone(), bytes }) }
 }
 
-async fn read_progress<D: Disk>(files: &Files<D>, at: Option<Location>) -> Result<Option<Progress>, AdoptError> {
+async fn read_progress<D: Disk>(files: &Files<D>, at: Option<RecordStart>) -> Result<Option<Progress>, AdoptError> {
     let Some(at) = at else { return Ok(None) };
-    let record = files.read_record(at).await?;
+    let record = files.read_record_at(at).await?;
     Ok(Some(Progress::of_applied_retry(&record[HEADER_BYTES..])))
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::wal::index::Location;
+use crate::wal::index::{Location, RecordStart};
 
 /// The newest batches of one log, oldest first, bounded in bytes.
 #[derive(Debug, Default)]
@@ -39,11 +39,16 @@ impl Cache {
 
     /// The record at `at`, if its batch is still here.
     pub fn get(&self, at: Location) -> Option<Bytes> {
+        let record = self.get_from(at.start())?;
+        (at.bytes as usize <= record.len()).then(|| record.slice(..at.bytes as usize))
+    }
+
+    /// What stands from `at` to the end of its batch, if that is still here.
+    pub fn get_from(&self, at: RecordStart) -> Option<Bytes> {
         let behind = self.batches.partition_point(|batch| (batch.segment, batch.offset) <= (at.segment, at.offset));
         let batch = &self.batches[behind.checked_sub(1)?];
         let start = (at.offset - batch.offset) as usize;
-        let end = start + at.bytes as usize;
-        (batch.segment == at.segment && end <= batch.blocks.len()).then(|| batch.blocks.slice(start..end))
+        (batch.segment == at.segment && start <= batch.blocks.len()).then(|| batch.blocks.slice(start..))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::schedule::attempt::{Attempt, Failure, Outcome};
 use crate::schedule::scheduler::{Next, Now, Order};
 use crate::time::{Millis, UnixMillis, unix_now};
 use crate::wal::files::ReadError;
-use crate::wal::index::Location;
+use crate::wal::index::{Location, RecordStart};
 use crate::wal::payload::{Accepted, Death, Payload, Progress, Tried};
 use crate::wal::record::{HEADER_BYTES, Kind};
 
@@ -78,7 +78,7 @@ impl<D: Disk> Shard<D> {
         stored.history = match retry {
             None => stored.message().progress.history,
             Some(at) => {
-                let record = self.read(at).await?;
+                let record = self.read_retry(at).await?;
                 Progress::of_applied_retry(&record[HEADER_BYTES..]).history
             }
         };
@@ -90,6 +90,15 @@ impl<D: Disk> Shard<D> {
         match cached {
             Some(record) => Ok(record),
             None => self.log.files().read_record(at).await,
+        }
+    }
+
+    async fn read_retry(&self, at: RecordStart) -> Result<Bytes, ReadError> {
+        let files = self.log.files();
+        let cached = self.cache.borrow().get_from(at).and_then(|bytes| files.record_at(at, &bytes));
+        match cached {
+            Some(record) => Ok(record),
+            None => files.read_record_at(at).await,
         }
     }
 

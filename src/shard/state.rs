@@ -37,7 +37,7 @@ impl State {
             }
             Payload::Retry(progress) => {
                 if let Some(slot) = self.index.find(id) {
-                    self.index.set_retry(slot, at);
+                    self.index.set_retry(slot, at.start());
                     self.schedule.reschedule(slot, progress.due, progress.attempts, progress.maybe_duplicate);
                 }
             }

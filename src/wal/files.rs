@@ -7,12 +7,12 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-use super::index::Location;
+use super::index::{Location, RecordStart};
 use super::layout::Position;
-use super::record::{Header, HeaderRead};
+use super::record::{HEADER_BYTES, Header, HeaderRead};
 use crate::disk::aligned::AlignedBuf;
 use crate::disk::{Disk, DiskError, while_doing};
-use crate::limits::{BLOCK_BYTES, SEGMENTS_OPEN_MAX};
+use crate::limits::{BLOCK_BYTES, SEGMENT_BYTES_MAX, SEGMENTS_OPEN_MAX, to_usize};
 
 /// Suffix of a segment's file.
 const SUFFIX: &str = ".wal";
@@ -40,7 +40,7 @@ pub enum ReadError {
         /// The segment's file.
         path: PathBuf,
         /// Where in it.
-        at: Location,
+        at: RecordStart,
     },
 }
 
@@ -52,6 +52,9 @@ pub struct Salt {
     /// The first segment that has it: those before are of format version 1.
     pub from: u32,
 }
+
+/// Read for a record of unknown length, in bytes: a `Retry` is rarely longer than a block, but may begin at its end.
+const PROBE_BYTES: usize = 2 * BLOCK_BYTES;
 
 /// The segments of one shard's log.
 pub struct Files<D: Disk> {
@@ -130,21 +133,57 @@ impl<D: Disk> Files<D> {
 
     /// Reads one record back and verifies it; returns the whole record, header included.
     pub async fn read_record(&self, at: Location) -> Result<Bytes, ReadError> {
+        let bytes = self.read_from(at.start(), at.bytes as usize).await?;
+        self.record_at(at.start(), &bytes)
+            .filter(|record| record.len() == at.bytes as usize)
+            .ok_or_else(|| self.damaged(at.start()))
+    }
+
+    /// The same for a record whose length only its own header tells.
+    pub async fn read_record_at(&self, at: RecordStart) -> Result<Bytes, ReadError> {
+        let bytes = self.read_from(at, PROBE_BYTES - at.offset as usize % BLOCK_BYTES).await?;
+        let length = match self.header_at(at, &bytes) {
+            Some(header) if header.bytes > bytes.len() => header.bytes,
+            Some(_) | None => return self.record_at(at, &bytes).ok_or_else(|| self.damaged(at)),
+        };
+        // A header that verifies was written by us; no record passes the end of its segment.
+        if length > to_usize(SEGMENT_BYTES_MAX) {
+            return Err(self.damaged(at));
+        }
+        let bytes = self.read_from(at, length).await?;
+        self.record_at(at, &bytes).ok_or_else(|| self.damaged(at))
+    }
+
+    /// The record that begins `bytes` and stands at `at`, if it is whole and intact.
+    pub fn record_at(&self, at: RecordStart, bytes: &Bytes) -> Option<Bytes> {
+        let header = self.header_at(at, bytes)?;
+        let intact = bytes.get(header.payload()).is_some_and(|payload| header.verifies(payload));
+        intact.then(|| bytes.slice(..header.bytes))
+    }
+
+    fn header_at(&self, at: RecordStart, bytes: &[u8]) -> Option<Header> {
+        match Header::read(bytes, self.position(at.segment, at.offset)) {
+            HeaderRead::Known(header) => Some(header),
+            HeaderRead::Unknown(_) | HeaderRead::Damaged => None,
+        }
+    }
+
+    /// Up to `length` bytes from `at`: fewer where the segment ends.
+    async fn read_from(&self, at: RecordStart, length: usize) -> Result<Bytes, ReadError> {
         let file = self.get(at.segment).await?;
-        let (start, end) = (at.offset as usize, at.offset as usize + at.bytes as usize);
+        let (start, end) = (at.offset as usize, at.offset as usize + length);
         let first_block = start / BLOCK_BYTES * BLOCK_BYTES;
         let buffer = AlignedBuf::with_capacity(end - first_block);
         let (result, buffer) = self.disk.read_at(&file, buffer, first_block as u64).await;
         result.map_err(while_doing("reading", &self.path(at.segment)))?;
-        let damaged = || ReadError::Damaged { path: self.path(at.segment), at };
-        let record = Bytes::from_owner(buffer);
-        let range = start - first_block..end - first_block;
-        let record = if range.end <= record.len() { record.slice(range) } else { return Err(damaged()) };
-        match Header::read(&record, self.position(at.segment, at.offset)) {
-            HeaderRead::Known(header) if record.get(header.payload()).is_some_and(|bytes| header.verifies(bytes)) => {
-                Ok(record)
-            }
-            HeaderRead::Known(_) | HeaderRead::Unknown(_) | HeaderRead::Damaged => Err(damaged()),
-        }
+        let bytes = Bytes::from_owner(buffer);
+        let end = (end - first_block).min(bytes.len());
+        Ok(bytes.slice((start - first_block).min(end)..end))
+    }
+
+    fn damaged(&self, at: RecordStart) -> ReadError {
+        ReadError::Damaged { path: self.path(at.segment), at }
     }
 }
+
+const _: () = assert!(PROBE_BYTES >= BLOCK_BYTES + HEADER_BYTES, "a header at a block's end is read whole");

@@ -110,6 +110,8 @@
 pub mod batch;
 // Names and open files.
 pub mod files;
+// Ids to slots.
+mod ids;
 // Where live messages stand.
 pub mod index;
 // Fields and positions.
@@ -120,6 +122,8 @@ pub mod lock;
 pub mod log;
 // What records say.
 pub mod payload;
+// The index's places, packed.
+mod place;
 // Segments streamed from the disk.
 pub mod reader;
 // The frame of a record.
@@ -136,5 +140,7 @@ pub mod spare;
 pub mod survey;
 // Waiting for a batch.
 pub mod ticket;
+// Live counts per segment.
+mod usage;
 // The end of the log.
 pub mod writer;

@@ -197,7 +197,7 @@ pub async fn fold(disk: &SimDisk, number: u32) -> Folded {
         assert_eq!(message.head, HEAD);
         let mut progress = message.progress;
         if let Some(at) = state.index().retry_location(slot) {
-            let record = files.read_record(at).await.unwrap();
+            let record = files.read_record_at(at).await.unwrap();
             let Ok(Payload::Retry(newest)) = Payload::decode(Kind::Retry, &record[HEADER_BYTES..]) else {
                 panic!("{id} has no retry where the index says")
             };

@@ -25,7 +25,7 @@ fn main() {
         let hosts: Vec<String> = (0..origins).map(|number| format!("host{number}.test")).collect();
         let origin =
             |slot: u32| OriginRef { scheme: Scheme::Http, host: &hosts[slot as usize % hosts.len()], port: 80 };
-        let mut scheduler = Scheduler::new(LIMITS);
+        let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
         // A backlog that waits for its retries does not slow down who is ready.
         for slot in batch..batch + waiting {
             scheduler.add(Slot(slot), origin(slot), at(3_600_000 + u64::from(slot)).wall, 1, true);
@@ -47,7 +47,7 @@ fn main() {
         );
     }
     let origin = OriginRef { scheme: Scheme::Http, host: "host.test", port: 80 };
-    let mut scheduler = Scheduler::new(LIMITS);
+    let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
     let mut ms = 0;
     measure(
         "enter delayed, fall due, be ordered, end",

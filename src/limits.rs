@@ -146,6 +146,10 @@ pub const ADDRESSES_MAX: usize = 16;
 /// The next address is tried beside those before it after this long, in milliseconds (RFC 8305 §8).
 pub const CONNECT_STAGGER_MS: u64 = 250;
 
+/// Recovered messages that are entered in the schedule at a time once the log is read: 0.1 ms or so, between which a
+/// core does its other work.
+pub const RELEASED_MAX: usize = 1024;
+
 /// A message that could not be read from the log is tried again after this long, in milliseconds.
 pub const POSTPONE_MS: u64 = 10_000;
 

@@ -4,8 +4,16 @@
 pub mod attempt;
 // How long to wait after a failure, or whether to give up.
 pub mod backoff;
+// Due times in 40 bits.
+mod due;
+// Recovered messages whose end may follow.
+mod held;
+// One lane per origin.
+mod lanes;
 // Lists through one table of nodes.
 pub mod links;
+// A message's place in the schedule.
+mod node;
 // Whose turn it is.
 pub mod scheduler;
 // Delayed messages by due time.

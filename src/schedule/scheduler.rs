@@ -1,13 +1,14 @@
-//! Whose turn it is: one lane per origin, lanes in rotation, delayed messages in a wheel. Every verb is O(1).
+//! Whose turn it is: ready messages in the lanes of their origins, delayed ones in a wheel. Every verb is O(1).
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 
-use hashbrown::HashMap;
-
+use super::due;
+use super::held::Held;
+use super::lanes::Lanes;
 use super::links::{List, NodeState, Nodes};
 use super::wheel::Wheel;
-use crate::message::{Origin, OriginRef, Slot};
+use crate::limits::RELEASED_MAX;
+use crate::message::{MessageId, Origin, OriginRef, Slot};
 use crate::time::{Millis, UnixMillis};
 
 /// The present on both clocks: due times on disk are wall time, waiting is monotonic.
@@ -63,106 +64,142 @@ pub struct Counts {
     pub delayed: usize,
     /// An attempt is running, or its outcome is on its way to the disk.
     pub in_flight: usize,
+    /// Recovered, while the rest of the log is not.
+    pub held: usize,
 }
 
-#[derive(Debug)]
-struct Lane {
-    origin: Rc<Origin>,
-    ready: List,
-    in_flight: u32,
-    messages: u32,
-    in_rotation: bool,
+impl Counts {
+    fn of(&mut self, state: NodeState) -> &mut usize {
+        match state {
+            NodeState::Ready => &mut self.ready,
+            NodeState::Landed | NodeState::Delayed => &mut self.delayed,
+            NodeState::InFlight | NodeState::Concluding => &mut self.in_flight,
+            NodeState::Held => &mut self.held,
+            NodeState::Vacant => panic!("only live messages are counted"),
+        }
+    }
 }
 
 /// The schedule of one shard.
 #[derive(Debug)]
 pub struct Scheduler {
-    limits: Limits,
+    wait_max: Millis,
+    /// The wall clock when it was last asked.
+    wall: UnixMillis,
     nodes: Nodes,
     landed: List,
+    held: Held,
     wheel: Wheel,
-    lanes: Vec<Lane>,
-    lanes_by_origin: HashMap<Rc<Origin>, u32>,
-    lanes_free: Vec<u32>,
-    rotation: VecDeque<u32>,
-    in_flight: u32,
+    lanes: Lanes,
     counts: Counts,
 }
 
 impl Scheduler {
-    /// An empty schedule.
-    pub fn new(limits: Limits) -> Self {
+    /// An empty schedule; `wall` is the present.
+    pub fn new(limits: Limits, wall: UnixMillis) -> Self {
         Self {
-            limits,
+            wait_max: limits.wait_max,
+            wall,
             nodes: Nodes::default(),
             landed: List::default(),
+            held: Held::default(),
             wheel: Wheel::default(),
-            lanes: Vec::new(),
-            lanes_by_origin: HashMap::new(),
-            lanes_free: Vec::new(),
-            rotation: VecDeque::new(),
-            in_flight: 0,
+            lanes: Lanes::new(limits),
             counts: Counts::default(),
         }
     }
 
     /// Enters a message that is due at `due` (zero: at once).
     pub fn add(&mut self, slot: Slot, origin: OriginRef<'_>, due: UnixMillis, attempts: u16, maybe_duplicate: bool) {
-        let lane = self.lane_of(origin);
-        self.lanes[lane as usize].messages += 1;
+        let lane = self.lanes.enter(origin);
         self.nodes.enter(slot, lane);
-        self.place(slot, due, attempts, maybe_duplicate);
+        self.note(slot, due, attempts, maybe_duplicate);
+        self.place(slot);
     }
 
-    /// Changes when a message is next due, wherever it is.
+    /// Enters a message that is not due before [`Scheduler::release_held`], whatever `due` says: how it went on may
+    /// stand in a part of the log that is not read yet.
+    pub fn hold(
+        &mut self,
+        slot: Slot,
+        origin: OriginRef<'_>,
+        due: UnixMillis,
+        attempts: u16,
+        maybe_duplicate: bool,
+        id_of: impl Fn(Slot) -> MessageId,
+    ) {
+        let lane = self.lanes.enter(origin);
+        self.nodes.enter(slot, lane);
+        self.note(slot, due, attempts, maybe_duplicate);
+        self.nodes.get_mut(slot).set_state(NodeState::Held);
+        self.counts.held += 1;
+        self.held.push(&mut self.nodes, slot, id_of);
+    }
+
+    /// Changes when a message is next due, wherever it is. One that is held stays so.
     pub fn reschedule(&mut self, slot: Slot, due: UnixMillis, attempts: u16, maybe_duplicate: bool) {
+        if self.state(slot) == NodeState::Held {
+            self.note(slot, due, attempts, maybe_duplicate);
+            return;
+        }
         self.take_out(slot);
-        self.place(slot, due, attempts, maybe_duplicate);
+        self.note(slot, due, attempts, maybe_duplicate);
+        self.place(slot);
     }
 
     /// Ends a message, wherever it is.
     pub fn remove(&mut self, slot: Slot) {
         self.take_out(slot);
         let node = self.nodes.get_mut(slot);
-        node.state = NodeState::Vacant;
-        let lane_number = node.lane;
-        let lane = &mut self.lanes[lane_number as usize];
-        lane.messages -= 1;
-        if lane.messages == 0 && !lane.in_rotation {
-            self.retire(lane_number);
-        }
+        node.set_state(NodeState::Vacant);
+        let lane = node.lane;
+        self.lanes.leave(lane);
     }
 
-    /// After recovery: any message may have been in flight when the process died. Not only those that are due by the
-    /// log: a due time that was clamped, or read under another clock, came earlier than the log says.
-    pub fn mark_maybe_duplicate(&mut self) {
-        let occupied: Vec<Slot> = self.nodes.occupied().collect();
-        for slot in occupied {
-            self.nodes.get_mut(slot).maybe_duplicate = true;
+    /// Releases every message that is held now, in O(1): [`Scheduler::place_released`] enters them piece by piece.
+    pub fn release_held(&mut self) {
+        self.held.release(&mut self.nodes);
+    }
+
+    /// Enters released messages, oldest first, as many as do not hold the core up. Each may have been in flight when the
+    /// process died. Not only those that are due by the log: a due time that was clamped, or read under another clock,
+    /// came earlier than the log says.
+    pub fn place_released(&mut self, id_of: impl Fn(Slot) -> MessageId) {
+        for _ in 0..RELEASED_MAX {
+            let Some(slot) = self.held.pop(&mut self.nodes, &id_of) else { break };
+            self.counts.held -= 1;
+            self.nodes.get_mut(slot).set_maybe_duplicate(true);
+            self.place(slot);
         }
     }
 
     /// The next order, or how long there is none.
     pub fn next(&mut self, now: Now) -> Next {
+        self.wall = now.wall;
         self.file_landed(now);
-        let (lanes, rotation, counts) = (&mut self.lanes, &mut self.rotation, &mut self.counts);
+        let (lanes, counts) = (&mut self.lanes, &mut self.counts);
         self.wheel.expire(&mut self.nodes, now.tick, |nodes, slot| {
             counts.delayed -= 1;
-            make_ready(nodes, lanes, rotation, counts, slot);
+            counts.ready += 1;
+            lanes.make_ready(nodes, slot);
         });
-        match self.take_turn() {
-            Some(order) => Next::Order(order),
-            None => self.wheel.next_due().map_or(Next::Idle, Next::Wait),
+        if let Some(slot) = self.lanes.take_turn(&mut self.nodes) {
+            self.counts.ready -= 1;
+            self.counts.in_flight += 1;
+            return Next::Order(self.order(slot));
         }
+        // A tick between pieces, so that connections and commits get their turn.
+        let piece = self.held.is_releasing().then_some(now.tick + 1);
+        self.wheel.next_due().into_iter().chain(piece).min().map_or(Next::Idle, Next::Wait)
     }
 
     /// The attempt on an order is over: its slot is free at once, the message waits for its outcome to be durable.
     pub fn release(&mut self, slot: Slot) {
         let node = self.nodes.get_mut(slot);
-        assert_eq!(node.state, NodeState::InFlight, "only a running attempt ends");
-        node.state = NodeState::Concluding;
-        let lane_number = node.lane;
-        self.free_slot(lane_number);
+        assert_eq!(node.state(), NodeState::InFlight, "only a running attempt ends");
+        node.set_state(NodeState::Concluding);
+        let lane = node.lane;
+        self.lanes.free_slot(lane);
     }
 
     /// Messages by state.
@@ -170,72 +207,79 @@ impl Scheduler {
         self.counts
     }
 
+    /// Where a message is in its life.
+    pub fn state(&self, slot: Slot) -> NodeState {
+        self.nodes.get(slot).state()
+    }
+
+    /// The number of a message's lane. Numbers are small: a lane that is gone leaves its number to another.
+    pub fn lane(&self, slot: Slot) -> u32 {
+        self.nodes.get(slot).lane
+    }
+
+    /// The number of an origin's lane, if it has one.
+    pub fn lane_of(&self, origin: OriginRef<'_>) -> Option<u32> {
+        self.lanes.find(origin)
+    }
+
     /// The origin of a message.
     pub fn origin(&self, slot: Slot) -> &Rc<Origin> {
-        &self.lanes[self.nodes.get(slot).lane as usize].origin
+        self.lanes.origin(self.lane(slot))
     }
 
     /// Attempts made on a message, and whether one of them may have reached the origin.
     pub fn progress(&self, slot: Slot) -> (u16, bool) {
         let node = self.nodes.get(slot);
-        (node.attempts, node.maybe_duplicate)
+        (node.attempts(), node.maybe_duplicate())
     }
 
     /// Checks what must always hold; for tests.
     pub fn check(&self) {
-        let mut counts = Counts::default();
-        let mut in_flight = 0;
+        let (mut counts, mut in_flight) = (Counts::default(), 0);
         for slot in self.nodes.occupied() {
-            match self.nodes.get(slot).state {
-                NodeState::Ready => counts.ready += 1,
-                NodeState::Landed | NodeState::Delayed => counts.delayed += 1,
-                NodeState::InFlight => (counts.in_flight, in_flight) = (counts.in_flight + 1, in_flight + 1),
-                NodeState::Concluding => counts.in_flight += 1,
-                NodeState::Vacant => {}
-            }
+            let state = self.state(slot);
+            *counts.of(state) += 1;
+            in_flight += u32::from(state == NodeState::InFlight);
         }
         assert_eq!(counts, self.counts, "every message is in exactly one state");
-        assert_eq!(in_flight, self.in_flight, "a slot is held by a running attempt");
-        assert!(self.in_flight <= self.limits.slots, "slots bound what is in flight");
-        let lanes_in_flight: u32 = self.lanes.iter().map(|lane| lane.in_flight).sum();
-        assert_eq!(lanes_in_flight, self.in_flight, "a slot is held by a lane");
-        for lane in &self.lanes {
-            assert!(lane.in_flight <= self.limits.lane_in_flight, "ORIGIN_IN_FLIGHT bounds a lane");
-        }
+        self.lanes.check(in_flight);
     }
 
-    fn place(&mut self, slot: Slot, due: UnixMillis, attempts: u16, maybe_duplicate: bool) {
+    fn order(&self, slot: Slot) -> Order {
+        let (attempts, maybe_duplicate) = self.progress(slot);
+        Order { slot, origin: Rc::clone(self.origin(slot)), attempt: attempts.saturating_add(1), maybe_duplicate }
+    }
+
+    fn note(&mut self, slot: Slot, due: UnixMillis, attempts: u16, maybe_duplicate: bool) {
         let node = self.nodes.get_mut(slot);
-        (node.attempts, node.maybe_duplicate, node.due) = (attempts, maybe_duplicate, due.0);
-        if due.0 == 0 {
-            make_ready(&mut self.nodes, &mut self.lanes, &mut self.rotation, &mut self.counts, slot);
+        node.set_due(due::pack(due, self.wall));
+        node.set_attempts(attempts);
+        node.set_maybe_duplicate(maybe_duplicate);
+    }
+
+    /// Puts a message that is in no list where its due time says.
+    fn place(&mut self, slot: Slot) {
+        let node = self.nodes.get_mut(slot);
+        if node.due() == due::AT_ONCE {
+            self.counts.ready += 1;
+            self.lanes.make_ready(&mut self.nodes, slot);
         } else {
-            node.state = NodeState::Landed;
+            node.set_state(NodeState::Landed);
             self.counts.delayed += 1;
             self.nodes.push_back(&mut self.landed, slot);
         }
     }
 
     fn take_out(&mut self, slot: Slot) {
-        let node = *self.nodes.get(slot);
-        match node.state {
-            NodeState::Ready => {
-                self.counts.ready -= 1;
-                self.nodes.unlink(&mut self.lanes[node.lane as usize].ready, slot);
-            }
-            NodeState::Landed => {
-                self.counts.delayed -= 1;
-                self.nodes.unlink(&mut self.landed, slot);
-            }
-            NodeState::Delayed => {
-                self.counts.delayed -= 1;
-                self.wheel.remove(&mut self.nodes, slot);
-            }
-            NodeState::InFlight => {
-                self.counts.in_flight -= 1;
-                self.free_slot(node.lane);
-            }
-            NodeState::Concluding => self.counts.in_flight -= 1,
+        let state = self.state(slot);
+        *self.counts.of(state) -= 1;
+        match state {
+            NodeState::Ready => self.lanes.unlink(&mut self.nodes, slot),
+            NodeState::Landed => self.nodes.unlink(&mut self.landed, slot),
+            NodeState::Delayed => self.wheel.remove(&mut self.nodes, slot),
+            NodeState::Held => self.held.remove(&mut self.nodes, slot),
+            NodeState::InFlight => self.lanes.free_slot(self.nodes.get(slot).lane),
+            NodeState::Concluding => {}
             NodeState::Vacant => panic!("only a live message is taken out"),
         }
     }
@@ -243,100 +287,9 @@ impl Scheduler {
     /// Turns due times of the wall clock into ticks.
     fn file_landed(&mut self, now: Now) {
         while let Some(slot) = self.nodes.pop_front(&mut self.landed) {
-            let wait = UnixMillis(self.nodes.get(slot).due).since(now.wall).min(self.limits.wait_max);
+            let wait = due::wait(self.nodes.get(slot).due(), now.wall).min(self.wait_max);
             self.wheel.insert(&mut self.nodes, slot, now.tick + wait.0);
         }
-    }
-
-    /// Takes the first lane in rotation that may have another delivery, and its oldest message.
-    fn take_turn(&mut self) -> Option<Order> {
-        if self.in_flight >= self.limits.slots {
-            return None;
-        }
-        // One that may not go on leaves the rotation or goes to its end. Twice around: a lane passed over in favour of
-        // others gets its turn if those turn out to have none.
-        for _ in 0..self.rotation.len() * 2 {
-            let lane_number = self.rotation.pop_front()?;
-            let others = !self.rotation.is_empty();
-            let lane = &mut self.lanes[lane_number as usize];
-            if !lane.ready.is_occupied() || lane.in_flight >= self.limits.lane_in_flight {
-                lane.in_rotation = false;
-                if lane.messages == 0 {
-                    self.retire(lane_number);
-                }
-                continue;
-            }
-            self.rotation.push_back(lane_number);
-            if others && lane.in_flight >= self.limits.slots.div_ceil(2) {
-                continue;
-            }
-            lane.in_flight += 1;
-            self.in_flight += 1;
-            let slot = self.nodes.pop_front(&mut lane.ready).expect("a lane in rotation has a message");
-            let origin = Rc::clone(&lane.origin);
-            let node = self.nodes.get_mut(slot);
-            node.state = NodeState::InFlight;
-            self.counts.ready -= 1;
-            self.counts.in_flight += 1;
-            return Some(Order {
-                slot,
-                origin,
-                attempt: node.attempts.saturating_add(1),
-                maybe_duplicate: node.maybe_duplicate,
-            });
-        }
-        None
-    }
-
-    fn free_slot(&mut self, lane_number: u32) {
-        self.in_flight -= 1;
-        let lane = &mut self.lanes[lane_number as usize];
-        lane.in_flight -= 1;
-        if lane.ready.is_occupied() && !lane.in_rotation {
-            lane.in_rotation = true;
-            self.rotation.push_back(lane_number);
-        }
-    }
-
-    fn lane_of(&mut self, origin: OriginRef<'_>) -> u32 {
-        if let Some(lane) = self.lanes_by_origin.get(&origin) {
-            return *lane;
-        }
-        let origin = Rc::new(origin.to_origin());
-        let lane =
-            Lane { origin: Rc::clone(&origin), ready: List::default(), in_flight: 0, messages: 0, in_rotation: false };
-        let number = match self.lanes_free.pop() {
-            Some(number) => {
-                self.lanes[number as usize] = lane;
-                number
-            }
-            None => {
-                self.lanes.push(lane);
-                u32::try_from(self.lanes.len() - 1).expect("a lane has a message, and those are fewer than 2^32")
-            }
-        };
-        self.lanes_by_origin.insert(origin, number);
-        number
-    }
-
-    /// Forgets a lane without messages, so that origins that are gone cost nothing.
-    fn retire(&mut self, lane_number: u32) {
-        let origin = Rc::clone(&self.lanes[lane_number as usize].origin);
-        self.lanes_by_origin.remove(&origin);
-        self.lanes_free.push(lane_number);
-    }
-}
-
-fn make_ready(nodes: &mut Nodes, lanes: &mut [Lane], rotation: &mut VecDeque<u32>, counts: &mut Counts, slot: Slot) {
-    let node = nodes.get_mut(slot);
-    node.state = NodeState::Ready;
-    let lane_number = node.lane;
-    let lane = &mut lanes[lane_number as usize];
-    nodes.push_back(&mut lane.ready, slot);
-    counts.ready += 1;
-    if !lane.in_rotation {
-        lane.in_rotation = true;
-        rotation.push_back(lane_number);
     }
 }
 

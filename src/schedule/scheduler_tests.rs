@@ -1,5 +1,7 @@
 //! Fairness, bounds and bookkeeping of the scheduler.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -30,7 +32,7 @@ fn add(scheduler: &mut Scheduler, slot: u32, host: &str, due: UnixMillis) {
 
 #[test]
 fn lanes_take_turns_and_keep_their_own_order() {
-    let mut scheduler = Scheduler::new(LIMITS);
+    let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
     for (slot, host) in [(0, "a"), (1, "a"), (2, "a"), (3, "b"), (4, "b"), (5, "c")] {
         add(&mut scheduler, slot, host, UnixMillis(0));
     }
@@ -40,7 +42,7 @@ fn lanes_take_turns_and_keep_their_own_order() {
 
 #[test]
 fn a_lane_never_passes_origin_in_flight() {
-    let mut scheduler = Scheduler::new(LIMITS);
+    let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
     for slot in 0..20 {
         add(&mut scheduler, slot, "hangs", UnixMillis(0));
     }
@@ -51,7 +53,7 @@ fn a_lane_never_passes_origin_in_flight() {
 
 #[test]
 fn a_lane_holds_at_most_half_of_the_slots_while_others_have_work() {
-    let mut scheduler = Scheduler::new(LIMITS);
+    let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
     for slot in 0..20 {
         add(&mut scheduler, slot, "busy", UnixMillis(0));
         add(&mut scheduler, 20 + slot, "other", UnixMillis(0));
@@ -63,7 +65,7 @@ fn a_lane_holds_at_most_half_of_the_slots_while_others_have_work() {
 
 #[test]
 fn a_delayed_message_comes_at_its_due_time_and_not_before() {
-    let mut scheduler = Scheduler::new(LIMITS);
+    let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
     add(&mut scheduler, 0, "a", at(500).wall);
     let Next::Wait(until) = scheduler.next(at(0)) else { panic!("nothing is due") };
     assert!(until <= 500);
@@ -73,26 +75,118 @@ fn a_delayed_message_comes_at_its_due_time_and_not_before() {
 
 #[test]
 fn a_due_time_far_ahead_of_a_wrong_clock_is_clamped() {
-    let mut scheduler = Scheduler::new(LIMITS);
+    let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
     add(&mut scheduler, 0, "a", UnixMillis(u64::MAX / 2));
     assert!(matches!(scheduler.next(at(0)), Next::Wait(_)));
     assert_eq!(orders(&mut scheduler, at(LIMITS.wait_max.0)).len(), 1);
 }
 
+/// Ids that are as old as slots are low.
+fn id_of(slot: Slot) -> MessageId {
+    MessageId(u128::from(slot.0).to_be_bytes())
+}
+
+fn hold(scheduler: &mut Scheduler, slot: u32, due: UnixMillis) {
+    scheduler.hold(Slot(slot), origin("a"), due, 0, false, id_of);
+}
+
+fn slots(scheduler: &mut Scheduler, now: Now) -> Vec<u32> {
+    scheduler.place_released(id_of);
+    orders(scheduler, now).into_iter().map(|(slot, _)| slot).collect()
+}
+
 #[test]
-fn whatever_was_recovered_may_be_a_duplicate_and_what_comes_later_is_not() {
-    let mut scheduler = Scheduler::new(LIMITS);
-    add(&mut scheduler, 0, "a", UnixMillis(0));
-    add(&mut scheduler, 1, "a", at(1000).wall);
-    scheduler.mark_maybe_duplicate();
+fn what_is_held_comes_only_when_released_and_may_be_a_duplicate_but_what_comes_meanwhile_is_not() {
+    let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
+    hold(&mut scheduler, 0, UnixMillis(0));
+    hold(&mut scheduler, 1, at(1000).wall);
     add(&mut scheduler, 2, "a", UnixMillis(0));
-    let marks = [0, 1, 2].map(|slot| scheduler.progress(Slot(slot)).1);
-    assert_eq!(marks, [true, true, false]);
+    scheduler.check();
+    assert_eq!((slots(&mut scheduler, at(0)), scheduler.counts().held), (vec![2], 2));
+    assert!(matches!(scheduler.next(at(400)), Next::Idle));
+    scheduler.release_held();
+    assert!(matches!(scheduler.next(at(400)), Next::Wait(_)));
+    assert_eq!(slots(&mut scheduler, at(500)), [0]);
+    assert_eq!(slots(&mut scheduler, at(1000)), [1]);
+    assert_eq!([0, 1, 2].map(|slot| scheduler.progress(Slot(slot)).1), [true, true, false]);
+}
+
+#[test]
+fn what_becomes_known_of_a_held_message_counts_once_it_is_released() {
+    let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
+    for slot in 0..4 {
+        hold(&mut scheduler, slot, UnixMillis(0));
+    }
+    scheduler.reschedule(Slot(0), at(700).wall, 3, false);
+    scheduler.remove(Slot(2));
+    scheduler.check();
+    assert_eq!(slots(&mut scheduler, at(0)), [0; 0]);
+    scheduler.release_held();
+    assert_eq!(slots(&mut scheduler, at(0)), [1, 3]);
+    assert_eq!(slots(&mut scheduler, at(700)), [0]);
+    assert_eq!(scheduler.progress(Slot(0)), (3, true));
+}
+
+#[test]
+fn a_release_takes_its_time_and_lets_others_pass() {
+    let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
+    let held = u32::try_from(2 * RELEASED_MAX + 1).expect("a few");
+    for slot in 0..held {
+        hold(&mut scheduler, slot, at(1_000_000).wall);
+    }
+    scheduler.release_held();
+    add(&mut scheduler, held, "b", UnixMillis(0));
+    // Held again while the first are on their way.
+    hold(&mut scheduler, held + 1, UnixMillis(0));
+    for left in [RELEASED_MAX + 2, 2, 1, 1] {
+        scheduler.place_released(id_of);
+        assert_eq!(scheduler.counts().held, left);
+        match scheduler.next(at(0)) {
+            Next::Order(order) => assert_eq!(order.slot, Slot(held)),
+            Next::Wait(tick) => assert!(tick == 1 || left == 1, "it goes on soon"),
+            Next::Idle => panic!("messages are delayed"),
+        }
+    }
+    scheduler.release_held();
+    assert_eq!(slots(&mut scheduler, at(0)), [held + 1]);
+    scheduler.check();
+}
+
+proptest! {
+    #[test]
+    fn what_is_held_in_any_order_is_released_oldest_first(
+        generations in prop::collection::vec(prop::collection::btree_set(0..1000_u32, 0..60), 1..8),
+        taken in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+        half in any::<bool>(),
+    ) {
+        // As in a log whose survivors were written again, some of them again and again: each generation is in order.
+        let limits = Limits { slots: 1000, lane_in_flight: 1000, ..LIMITS };
+        let mut scheduler = Scheduler::new(limits, at(0).wall);
+        let mut live = Vec::new();
+        for slot in generations.into_iter().flatten() {
+            if !live.contains(&slot) {
+                hold(&mut scheduler, slot, UnixMillis(0));
+                live.push(slot);
+            }
+        }
+        if half {
+            scheduler.release_held();
+        }
+        for which in taken {
+            if !live.is_empty() {
+                scheduler.remove(Slot(live.swap_remove(which.index(live.len()))));
+                scheduler.check();
+            }
+        }
+        scheduler.release_held();
+        live.sort_unstable();
+        prop_assert_eq!(slots(&mut scheduler, at(0)), live);
+    }
 }
 
 #[test]
 fn an_origin_without_messages_costs_nothing() {
-    let mut scheduler = Scheduler::new(LIMITS);
+    let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
     for round in 0..1000 {
         let host = format!("host{round}");
         add(&mut scheduler, 0, &host, UnixMillis(0));
@@ -100,13 +194,15 @@ fn an_origin_without_messages_costs_nothing() {
         scheduler.release(Slot(0));
         scheduler.remove(Slot(0));
     }
-    assert!(scheduler.lanes.len() <= 3, "{} lanes", scheduler.lanes.len());
-    assert!(scheduler.lanes_by_origin.len() <= 2);
+    let (lanes, origins) = scheduler.lanes.sizes();
+    assert!(lanes <= 3 && origins <= 2, "{lanes} lanes of {origins} origins");
 }
 
 #[derive(Clone, Debug)]
 enum Step {
     Add(u32, u8, u64),
+    Hold(u32, u8, u64),
+    Settle,
     Next(u64),
     Release(usize),
     Retry(usize, u64),
@@ -116,6 +212,8 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0..64_u32, 0..5_u8, prop_oneof![Just(0), 1..5000_u64]).prop_map(|(slot, host, due)| Step::Add(slot, host, due)),
+        2 => (0..64_u32, 0..5_u8, prop_oneof![Just(0), 1..5000_u64]).prop_map(|(slot, host, due)| Step::Hold(slot, host, due)),
+        1 => Just(Step::Settle),
         6 => (0..500_u64).prop_map(Step::Next),
         3 => any::<usize>().prop_map(Step::Release),
         2 => (any::<usize>(), 1..5000_u64).prop_map(|(which, due)| Step::Retry(which, due)),
@@ -126,8 +224,8 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #[test]
     fn every_message_is_in_one_state_whatever_happens_and_none_is_ordered_twice(steps in prop::collection::vec(step(), 1..200)) {
-        let mut scheduler = Scheduler::new(LIMITS);
-        let (mut now, mut live, mut running) = (0, Vec::<u32>::new(), Vec::<u32>::new());
+        let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
+        let (mut now, mut live, mut running, mut held) = (0, Vec::<u32>::new(), Vec::<u32>::new(), BTreeSet::new());
         for step in steps {
             match step {
                 Step::Add(slot, host, due) if !live.contains(&slot) => {
@@ -135,10 +233,22 @@ proptest! {
                     add(&mut scheduler, slot, &format!("host{host}"), due);
                     live.push(slot);
                 }
+                Step::Hold(slot, host, due) if !live.contains(&slot) => {
+                    let due = if due == 0 { UnixMillis(0) } else { at(now + due).wall };
+                    scheduler.hold(Slot(slot), origin(&format!("host{host}")), due, 0, false, id_of);
+                    live.push(slot);
+                    held.insert(slot);
+                }
+                Step::Settle => {
+                    scheduler.release_held();
+                    held.clear();
+                }
                 Step::Next(ahead) => {
                     now += ahead;
+                    scheduler.place_released(id_of);
                     if let Next::Order(order) = scheduler.next(at(now)) {
                         prop_assert!(live.contains(&order.slot.0) && !running.contains(&order.slot.0));
+                        prop_assert!(!held.contains(&order.slot.0));
                         running.push(order.slot.0);
                     }
                 }
@@ -157,6 +267,7 @@ proptest! {
                     let slot = live.swap_remove(which % live.len());
                     scheduler.remove(Slot(slot));
                     running.retain(|other| *other != slot);
+                    held.remove(&slot);
                 }
                 _ => {}
             }
@@ -169,6 +280,8 @@ proptest! {
             live.retain(|other| *other != slot);
         }
         now += 1_000_000;
+        scheduler.release_held();
+        scheduler.place_released(id_of);
         while let Next::Order(order) = scheduler.next(at(now)) {
             scheduler.release(order.slot);
             scheduler.remove(order.slot);

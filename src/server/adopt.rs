@@ -95,7 +95,7 @@ pub async fn messages<D: Disk>(
     let files = Files::new(disk.clone(), orphan.dir.clone(), orphan.shard);
     let survey = survey::survey(&files, 0).await?;
     theirs.add_segments(&survey);
-    let fold = &mut |Visit { id, payload, at }: Visit<'_>| theirs.apply(id, &payload, at);
+    let fold = &mut |Visit { id, payload, at }: Visit<'_>| theirs.recover(id, &payload, at);
     recovery::replay(&files, &survey, Some(corrupt), fold).await?;
     let mut live: Vec<_> = theirs.index().iter().filter(|(_, id)| !shard.knows(*id)).collect();
     live.sort_unstable_by_key(|(_, id)| *id);
@@ -114,6 +114,8 @@ pub async fn messages<D: Disk>(
             message.progress = progress;
         }
         message.again = true;
+        // Like every recovered message: it may have been in flight when its shard died.
+        message.progress.maybe_duplicate = true;
         let payload = Payload::Accepted(message);
         check_length(&payload, shard.log(), orphan)?;
         written.push(shard.log().append(id, &payload));

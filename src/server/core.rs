@@ -30,7 +30,7 @@ use crate::schedule::scheduler::Limits;
 use crate::shard::dead_letters::DeadLetters;
 use crate::shard::state::State;
 use crate::shard::{Settings, Shard, message_bytes_max};
-use crate::time::{Millis, monotonic_now};
+use crate::time::{Millis, monotonic_now, unix_now};
 use crate::wal::files::Files;
 use crate::wal::index::Index;
 use crate::wal::log::Log;
@@ -109,14 +109,14 @@ struct Surveyed<D: Disk> {
 pub async fn run<D: Disk, S: Stream>(disk: D, wrap: Wrap<S>, start: CoreStart) -> Result<(), CoreError> {
     let began = monotonic_now();
     let config = Arc::clone(&start.config);
-    let mut state = State::new(limits(&start));
+    let mut state = State::new(limits(&start), unix_now());
     let mut ids = IdSource::new(start.seed);
     let messages = look(&disk, &start, &config.transaction_log, 0).await?;
     state.add_segments(&messages.survey);
     let replayed = read(&messages, &config, &mut |Visit { id, payload, at }| {
         ids.advance_past(id);
         messages.log.note_id(id);
-        state.apply(id, &payload, at);
+        state.recover(id, &payload, at);
     })
     .await?;
     if let Some(newest) = messages.survey.newest {
@@ -222,7 +222,7 @@ async fn adopt_orphans<D: Disk>(disk: &D, start: &CoreStart, shard: &Shard<D>) -
     let corrupt = corrupt_dir(&start.config);
     let mut adopted = 0;
     for orphan in adopt::orphans(disk, &start.config.transaction_log, start.shard, start.shards).await? {
-        adopted += adopt::messages(disk, &orphan, &corrupt, shard, State::new(limits(start))).await?;
+        adopted += adopt::messages(disk, &orphan, &corrupt, shard, State::new(limits(start), unix_now())).await?;
     }
     for orphan in adopt::orphans(disk, &start.config.dead_letter, start.shard, start.shards).await? {
         adopt::dead_letters(disk, &orphan, &corrupt, shard.dead_letters()).await?;

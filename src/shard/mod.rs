@@ -144,6 +144,7 @@ impl<D: Disk> Shard<D> {
     /// Ends a recovery, adoptions included: every message may have been in flight when the process died.
     pub fn settle(&self) {
         self.state.borrow_mut().settle();
+        self.work.notify_one();
     }
 
     /// Decides before a body is read whether a message of `message_bytes` (head and body) can be taken.
@@ -266,10 +267,10 @@ impl<D: Disk> Shard<D> {
         self.log.is_settled() && self.dead_letters.log().is_settled()
     }
 
-    /// Messages ready, in flight and delayed.
+    /// Messages ready (or held), in flight and delayed.
     pub fn remaining(&self) -> (usize, usize, usize) {
         let counts = self.state.borrow().counts();
-        (counts.ready, counts.in_flight, counts.delayed)
+        (counts.ready + counts.held, counts.in_flight, counts.delayed)
     }
 
     /// What a scrape asks of the shard beyond its counters.
@@ -277,7 +278,7 @@ impl<D: Disk> Shard<D> {
         let state = self.state.borrow();
         let counts = state.counts();
         Gauges {
-            ready: counts.ready as u64,
+            ready: (counts.ready + counts.held) as u64,
             in_flight: counts.in_flight as u64,
             delayed: counts.delayed as u64,
             log_bytes: self.log.spare().log_bytes() + self.dead_letters.log().spare().log_bytes(),

@@ -1,11 +1,12 @@
-//! A shard's durable state: the fold over its log. [`State::apply`] is the only function that changes it, live and in
-//! recovery alike.
+//! A shard's durable state: the fold over its log. [`State::apply`] is the only function that changes it, live and, as
+//! [`State::recover`], in recovery alike.
 
-use crate::message::{MessageId, Slot};
+use crate::message::{MessageId, OriginRef, Slot};
+use crate::schedule::links::NodeState;
 use crate::schedule::scheduler::{Counts, Limits, Next, Now, Scheduler};
 use crate::time::UnixMillis;
-use crate::wal::index::{Index, Inserted, Location};
-use crate::wal::payload::Payload;
+use crate::wal::index::{Index, Inserted, Location, RecordStart};
+use crate::wal::payload::{Accepted, Payload};
 use crate::wal::survey::Survey;
 
 /// Which messages are alive, where they stand, and whose turn it is.
@@ -13,28 +14,45 @@ use crate::wal::survey::Survey;
 pub struct State {
     index: Index,
     schedule: Scheduler,
+    /// Bytes of the records of live messages, by lane.
+    lane_bytes: Vec<u64>,
 }
 
 impl State {
-    /// Empty.
-    pub fn new(limits: Limits) -> Self {
-        Self { index: Index::default(), schedule: Scheduler::new(limits) }
+    /// Empty; `wall` is the present.
+    pub fn new(limits: Limits, wall: UnixMillis) -> Self {
+        Self { index: Index::default(), schedule: Scheduler::new(limits, wall), lane_bytes: Vec::new() }
     }
 
-    /// Applies one durable record.
+    /// Applies one record that has just become durable.
     ///
     /// A record of an unknown message is ignored: its message has ended and its place was reclaimed, which happens
     /// oldest first, so that no outcome outlives the need for it in the other direction.
     pub fn apply(&mut self, id: MessageId, payload: &Payload<'_>, at: Location) {
+        self.fold(id, payload, at, false);
+    }
+
+    /// Applies one record of the log as it was found. The message is held until [`State::settle`], as its end may stand
+    /// further on; messages that are accepted meanwhile are not.
+    pub fn recover(&mut self, id: MessageId, payload: &Payload<'_>, at: Location) {
+        self.fold(id, payload, at, true);
+    }
+
+    /// The fold. `hold`: whether what became of a message that is met for the first time may be known only later.
+    fn fold(&mut self, id: MessageId, payload: &Payload<'_>, at: Location, hold: bool) {
         self.index.add_segment(at.segment);
         match payload {
-            Payload::Accepted(message) => {
-                if let Inserted::New(slot) = self.index.insert(id, at) {
-                    let progress = &message.progress;
-                    let (due, attempts) = (progress.due, progress.attempts);
-                    self.schedule.add(slot, message.origin, due, attempts, progress.maybe_duplicate);
+            Payload::Accepted(message) => match self.index.insert(id, at) {
+                Inserted::New(slot) => {
+                    // Written again and yet unknown: taken over from another shard, and not all of it is here yet.
+                    self.schedule(slot, message, hold || message.again);
+                    *self.bytes_beside(slot) += u64::from(at.bytes);
                 }
-            }
+                Inserted::Moved { slot, from } => {
+                    let bytes = self.bytes_beside(slot);
+                    *bytes = *bytes - u64::from(from.bytes) + u64::from(at.bytes);
+                }
+            },
             Payload::Retry(progress) => {
                 if let Some(slot) = self.index.find(id) {
                     self.index.set_retry(slot, at.start());
@@ -43,6 +61,7 @@ impl State {
             }
             Payload::Delivered { .. } | Payload::DeadLettered { .. } | Payload::Lost { .. } => {
                 if let Some(slot) = self.index.find(id) {
+                    *self.bytes_beside(slot) -= u64::from(self.index.location(slot).bytes);
                     self.schedule.remove(slot);
                     self.index.remove(slot);
                 }
@@ -52,18 +71,41 @@ impl State {
         }
     }
 
+    fn schedule(&mut self, slot: Slot, message: &Accepted<'_>, hold: bool) {
+        let (origin, index) = (message.origin, &self.index);
+        let (due, attempts) = (message.progress.due, message.progress.attempts);
+        let maybe_duplicate = message.progress.maybe_duplicate;
+        if hold {
+            self.schedule.hold(slot, origin, due, attempts, maybe_duplicate, |slot| index.id(slot));
+        } else {
+            self.schedule.add(slot, origin, due, attempts, maybe_duplicate);
+        }
+    }
+
+    /// Bytes of the records of all live messages in the lane of this one.
+    fn bytes_beside(&mut self, slot: Slot) -> &mut u64 {
+        let lane = self.schedule.lane(slot) as usize;
+        if self.lane_bytes.len() <= lane {
+            self.lane_bytes.resize(lane + 1, 0);
+        }
+        &mut self.lane_bytes[lane]
+    }
+
     /// Makes the segments of a log known, so that each is reclaimed even if it holds nothing.
     pub fn add_segments(&mut self, survey: &Survey) {
         self.index.add_segments(survey);
     }
 
-    /// Ends a recovery: every message may have been in flight when the process died.
+    /// Ends a recovery: what is held becomes due, oldest first, within the next calls of [`State::next`]. Each message
+    /// may have been in flight when the process died. A later recovery, of another log, holds and settles in its turn.
     pub fn settle(&mut self) {
-        self.schedule.mark_maybe_duplicate();
+        self.schedule.release_held();
     }
 
     /// The next order, or how long there is none.
     pub fn next(&mut self, now: Now) -> Next {
+        let index = &self.index;
+        self.schedule.place_released(|slot| index.id(slot));
         self.schedule.next(now)
     }
 
@@ -87,6 +129,24 @@ impl State {
         self.schedule.progress(slot)
     }
 
+    /// Bytes of the records of all live messages for one origin.
+    pub fn origin_bytes(&self, origin: OriginRef<'_>) -> u64 {
+        let lane = self.schedule.lane_of(origin);
+        lane.and_then(|lane| self.lane_bytes.get(lane as usize)).copied().unwrap_or(0)
+    }
+
+    /// The live message whose own record begins at `at`, if it may be written again elsewhere. Not while an outcome of
+    /// it is on its way to the disk: what is written again would take the place of that outcome.
+    pub fn relocatable(&self, id: MessageId, at: RecordStart) -> Option<Slot> {
+        let slot = self.index.find(id).filter(|slot| self.index.location(*slot).start() == at)?;
+        match self.schedule.state(slot) {
+            NodeState::Ready | NodeState::Landed | NodeState::Delayed | NodeState::Held | NodeState::InFlight => {
+                Some(slot)
+            }
+            NodeState::Concluding | NodeState::Vacant => None,
+        }
+    }
+
     /// Messages by state.
     pub const fn counts(&self) -> Counts {
         self.schedule.counts()
@@ -104,7 +164,16 @@ impl State {
         self.index.check();
         self.schedule.check();
         let counts = self.counts();
-        let scheduled = counts.ready + counts.delayed + counts.in_flight;
+        let scheduled = counts.ready + counts.delayed + counts.in_flight + counts.held;
         assert_eq!(scheduled, self.index.len(), "every live message is scheduled");
+        let mut lane_bytes = vec![0; self.lane_bytes.len()];
+        for (slot, _) in self.index.iter() {
+            lane_bytes[self.schedule.lane(slot) as usize] += u64::from(self.index.location(slot).bytes);
+        }
+        assert_eq!(lane_bytes, self.lane_bytes, "the bytes of a lane are those of its messages");
     }
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

@@ -71,17 +71,14 @@ impl Index {
     /// Enters a message, or moves one that is known: then what it was retried is in the new record, and its old
     /// place is dead.
     pub fn insert(&mut self, id: MessageId, at: Location) -> Inserted {
-        let known = self.find(id);
-        if let Some(slot) = known {
-            self.forget_place(slot);
-        }
+        let known = self.find(id).map(|slot| (slot, self.forget_place(slot)));
         self.usages.add(at.segment);
         self.usages.count(at.segment, at.bytes, id.accepted());
         self.live_bytes += u64::from(at.bytes);
         let entry = Entry { id, place: Place::new(at) };
-        if let Some(slot) = known {
+        if let Some((slot, from)) = known {
             self.entries[slot] = entry;
-            return Inserted::Moved(slot);
+            return Inserted::Moved { slot, from };
         }
         let slot = match self.free {
             Some(slot) => {
@@ -201,10 +198,11 @@ impl Index {
         entry
     }
 
-    fn forget_place(&mut self, slot: Slot) {
+    fn forget_place(&mut self, slot: Slot) -> Location {
         let at = self.location(slot);
         self.live_bytes -= u64::from(at.bytes);
         self.usages.uncount(at.segment, at.bytes);
+        at
     }
 }
 
@@ -232,7 +230,12 @@ pub enum Inserted {
     /// The message was unknown.
     New(Slot),
     /// The message was known and stands elsewhere now.
-    Moved(Slot),
+    Moved {
+        /// Its number.
+        slot: Slot,
+        /// Where it stood.
+        from: Location,
+    },
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ fn a_message_written_again_frees_its_old_place() {
     let mut index = Index::default();
     let Inserted::New(slot) = index.insert(id(1), at(0, 0)) else { panic!("unknown before") };
     index.set_retry(slot, at(1, 4128).start());
-    assert_eq!(index.insert(id(1), at(2, 64)), Inserted::Moved(slot));
+    assert_eq!(index.insert(id(1), at(2, 64)), Inserted::Moved { slot, from: at(0, 0) });
     assert_eq!((index.location(slot), index.retry_location(slot)), (at(2, 64), None));
     assert_eq!((index.reclaimable(2), index.live_bytes()), (Some(0), 100));
     index.check();
@@ -118,7 +118,7 @@ proptest! {
                     newest = (newest + ahead).min(index.first_segment() + SEGMENTS_MAX - 1);
                     let at = Location { segment: newest, offset, bytes };
                     let moved = model.insert(n, Known { at, retry: None }).is_some();
-                    prop_assert_eq!(matches!(index.insert(id(n), at), Inserted::Moved(_)), moved);
+                    prop_assert_eq!(matches!(index.insert(id(n), at), Inserted::Moved { .. }), moved);
                 }
                 Step::Retry(n, ahead) => {
                     newest = (newest + ahead).min(index.first_segment() + SEGMENTS_MAX - 1);

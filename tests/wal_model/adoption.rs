@@ -6,7 +6,7 @@ use dispatcher::message::Xorshift;
 use dispatcher::schedule::attempt::Failure;
 use dispatcher::server::adopt::{self, Orphan};
 use dispatcher::shard::state::State;
-use dispatcher::time::UnixMillis;
+use dispatcher::time::{UnixMillis, unix_now};
 use dispatcher::wal::payload::{Payload, Progress, Tried};
 
 use super::disk::{Fault, Kind, SimDisk};
@@ -47,7 +47,7 @@ async fn adopt(disk: &SimDisk, world: &World) -> Result<(), String> {
     let orphan = Orphan { dir: log_dir("log", ORPHAN), shard: ORPHAN };
     let orphans = adopt::orphans(disk, Path::new("log"), 0, 1).await.map_err(|error| error.to_string())?;
     if orphans.contains(&orphan) {
-        let theirs = State::new(limits());
+        let theirs = State::new(limits(), unix_now());
         let adopted = adopt::messages(disk, &orphan, Path::new("corrupt"), &world.shard, theirs).await;
         adopted.map_err(|error| error.to_string())?;
     }

@@ -13,7 +13,7 @@ use dispatcher::schedule::scheduler::Limits;
 use dispatcher::shard::dead_letters::DeadLetters;
 use dispatcher::shard::state::State;
 use dispatcher::shard::{Settings, Shard, message_bytes_max};
-use dispatcher::time::Millis;
+use dispatcher::time::{Millis, unix_now};
 use dispatcher::wal::files::Files;
 use dispatcher::wal::index::Index;
 use dispatcher::wal::log::Log;
@@ -94,7 +94,7 @@ pub const fn limits() -> Limits {
 /// As the start of a core does it.
 pub async fn start(disk: &SimDisk, number: u32, space: Space, seed: u64) -> Result<World, String> {
     let text = |error: recovery::RecoveryError| error.to_string();
-    let mut state = State::new(limits());
+    let mut state = State::new(limits(), unix_now());
     let mut ids = IdSource::new(seed);
     let files = Rc::new(Files::new(disk.clone(), log_dir("log", number), number));
     let found = survey::survey(&files, 0xBEEF).await.map_err(text)?;
@@ -105,7 +105,7 @@ pub async fn start(disk: &SimDisk, number: u32, space: Space, seed: u64) -> Resu
     let replayed =
         recovery::replay(log.files(), &found, Some(Path::new("corrupt")), &mut |Visit { id, payload, at }| {
             assert!(found.newest.is_none_or(|newest| id <= newest), "the survey knows of the newest message");
-            state.apply(id, &payload, at);
+            state.recover(id, &payload, at);
         })
         .await
         .map_err(text)?;
@@ -182,10 +182,10 @@ pub struct Folded {
 /// Recovers both logs and reads every message back, as deliveries do.
 pub async fn fold(disk: &SimDisk, number: u32) -> Folded {
     let files = Files::new(disk.clone(), log_dir("log", number), number);
-    let mut state = State::new(limits());
+    let mut state = State::new(limits(), unix_now());
     let found = survey::survey(&files, 0).await.unwrap();
     state.add_segments(&found);
-    let fold = &mut |Visit { id, payload, at }: Visit<'_>| state.apply(id, &payload, at);
+    let fold = &mut |Visit { id, payload, at }: Visit<'_>| state.recover(id, &payload, at);
     let replayed = recovery::replay(&files, &found, Some(Path::new("corrupt")), fold).await.unwrap();
     state.check();
     let mut live = BTreeMap::new();

@@ -24,7 +24,7 @@ use crate::schedule::scheduler::{Limits, Next};
 use crate::shard::dead_letters::DeadLetters;
 use crate::shard::state::State;
 use crate::shard::{self, Shard};
-use crate::time::{Millis, unix_now};
+use crate::time::{Clock, Millis, unix_now};
 use crate::wal::files::Files;
 use crate::wal::index::Index;
 use crate::wal::log::Log;
@@ -147,6 +147,7 @@ fn shard(dir: PathBuf) -> Rc<Shard<PortableDisk>> {
         keep_all: false,
         memory_max: MEMORY_MAX,
         message_bytes_max: shard::message_bytes_max(space.segment_bytes),
+        clock: Clock::SYSTEM,
     };
     let state = State::new(Limits { slots: 1000, lane_in_flight: 1000, wait_max: backoff.longest() }, unix_now());
     // Its loop is not started, as nothing dies here.

@@ -30,7 +30,7 @@ use crate::schedule::scheduler::Limits;
 use crate::shard::dead_letters::DeadLetters;
 use crate::shard::state::State;
 use crate::shard::{Settings, Shard, message_bytes_max};
-use crate::time::{Millis, monotonic_now, unix_now};
+use crate::time::{Clock, Millis, monotonic_now, unix_now};
 use crate::wal::files::Files;
 use crate::wal::index::Index;
 use crate::wal::log::Log;
@@ -128,7 +128,7 @@ pub async fn run<D: Disk, S: Stream>(disk: D, wrap: Wrap<S>, start: CoreStart) -
     let dead_replayed = read(&dead, &config, &mut |visit| DeadLetters::<D>::fold(&mut graves, &visit)).await?;
     let metrics = ShardMetrics::default();
     let recovered = state.index().len() as u64;
-    metrics.recovered(began.elapsed(), recovered, replayed.damaged + dead_replayed.damaged);
+    metrics.recovered(monotonic_now() - began, recovered, replayed.damaged + dead_replayed.damaged);
     if !config.event_sourcing {
         while let Some(ended) = state.reclaim(messages.survey.next_segment) {
             messages.log.spare().reclaim(ended);
@@ -154,7 +154,7 @@ pub async fn run<D: Disk, S: Stream>(disk: D, wrap: Wrap<S>, start: CoreStart) -
         messages = recovered,
         adopted,
         bytes = replayed.bytes,
-        took_ms = began.elapsed().as_millis(),
+        took_ms = (monotonic_now() - began).as_millis(),
         "recovered"
     );
     serve(start, wrap, shard, &mut failures).await
@@ -376,5 +376,6 @@ fn settings(start: &CoreStart) -> Settings {
         memory_max: to_usize(config.max_memory / u64::from(start.shards))
             .max(to_usize(2 * (config.max_body + config.max_head))),
         message_bytes_max: message_bytes_max(config.segment_bytes),
+        clock: Clock::SYSTEM,
     }
 }

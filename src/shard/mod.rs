@@ -23,7 +23,7 @@ use crate::limits::{BLOCK_BYTES, CACHE_BYTES_MAX, to_usize};
 use crate::message::{Draft, IdSource, MessageId, Xorshift};
 use crate::metrics::{Gauges, ShardMetrics};
 use crate::schedule::backoff::Backoff;
-use crate::time::{Millis, monotonic_now, unix_now};
+use crate::time::{Clock, Millis, monotonic_now};
 use crate::wal::batch::{Batch, Sealed};
 use crate::wal::log::Log;
 use crate::wal::payload::{Accepted, Payload, Progress};
@@ -46,6 +46,8 @@ pub struct Settings {
     pub memory_max: usize,
     /// Longest message the log can hold, in bytes.
     pub message_bytes_max: usize,
+    /// The wall clock: what ids, due times and records say.
+    pub clock: Clock,
 }
 
 /// Why a message is not taken. Nothing has been stored.
@@ -184,7 +186,7 @@ impl<D: Disk> Shard<D> {
         if self.log.is_failing() {
             return Err(Refused::LogFailed);
         }
-        let now = unix_now();
+        let now = self.settings.clock.now();
         let id = self.ids.borrow_mut().next(now);
         let message = Accepted {
             accepted: now,
@@ -204,7 +206,7 @@ impl<D: Disk> Shard<D> {
             self.apply_durable(sealed);
             self.metrics.commit(took, sealed.messages());
         };
-        match self.log.commit_loop(end, true, &mut durable).await {
+        match self.log.commit_loop(end, true, self.settings.clock, &mut durable).await {
             Err(error) => error,
             Ok(never) => match never {},
         }
@@ -213,7 +215,7 @@ impl<D: Disk> Shard<D> {
     /// Runs the dead letter log.
     pub async fn dead_letter_loop(&self, end: Option<SegmentEnd>) -> DiskError {
         let mut durable = |sealed: &Sealed, _: Duration| self.dead_letters.apply(sealed);
-        match self.dead_letters.log().commit_loop(end, false, &mut durable).await {
+        match self.dead_letters.log().commit_loop(end, false, self.settings.clock, &mut durable).await {
             Err(error) => error,
             Ok(never) => match never {},
         }
@@ -283,7 +285,7 @@ impl<D: Disk> Shard<D> {
             delayed: counts.delayed as u64,
             log_bytes: self.log.spare().log_bytes() + self.dead_letters.log().spare().log_bytes(),
             log_live_bytes: state.index().live_bytes(),
-            oldest_pending: state.index().oldest().map_or(Millis(0), |oldest| unix_now().since(oldest)),
+            oldest_pending: state.index().oldest().map_or(Millis(0), |oldest| self.settings.clock.now().since(oldest)),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::limits::POSTPONE_MS;
 use crate::message::{MessageId, Slot};
 use crate::schedule::attempt::{Attempt, Failure, Outcome};
 use crate::schedule::scheduler::{Next, Now, Order};
-use crate::time::{Millis, UnixMillis, unix_now};
+use crate::time::{Millis, UnixMillis, monotonic_now};
 use crate::wal::files::ReadError;
 use crate::wal::index::{Location, RecordStart};
 use crate::wal::payload::{Accepted, Death, Payload, Progress, Tried};
@@ -107,7 +107,7 @@ impl<D: Disk> Shard<D> {
         if matches!(error, ReadError::Damaged { .. }) {
             self.metrics.corrupt_record();
         }
-        let due = unix_now().plus(Millis(POSTPONE_MS));
+        let due = self.settings.clock.now().plus(Millis(POSTPONE_MS));
         let mut state = self.state.borrow_mut();
         let (attempts, maybe_duplicate) = state.progress(slot);
         state.postpone(slot, due, attempts, maybe_duplicate);
@@ -117,7 +117,7 @@ impl<D: Disk> Shard<D> {
     /// Turns what came of an order into a record. The slot is free at once; the message is in flight until its
     /// outcome is durable.
     pub async fn conclude(&self, order: &Order, stored: &Stored, attempt: &Attempt) {
-        let now = unix_now();
+        let now = self.settings.clock.now();
         let id = self.id(order.slot);
         let message = stored.message();
         self.metrics.attempt(attempt.outcome, attempt.elapsed);
@@ -177,8 +177,8 @@ impl<D: Disk> Shard<D> {
     }
 
     fn now(&self) -> Now {
-        let elapsed = self.started.elapsed().as_millis();
-        Now { wall: unix_now(), tick: u64::try_from(elapsed).unwrap_or(u64::MAX) }
+        let elapsed = monotonic_now().saturating_duration_since(self.started).as_millis();
+        Now { wall: self.settings.clock.now(), tick: u64::try_from(elapsed).unwrap_or(u64::MAX) }
     }
 }
 

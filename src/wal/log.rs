@@ -19,7 +19,7 @@ use super::writer::Writer;
 use crate::disk::{Disk, DiskError};
 use crate::limits::{BATCH_BYTES, BATCH_START_BYTES, BLOCK_BYTES, to_usize};
 use crate::message::MessageId;
-use crate::time::{monotonic_now, unix_now};
+use crate::time::{Clock, monotonic_now};
 
 /// Records waiting to be written at which deliveries pause, in bytes: their outcomes could not be recorded.
 const QUEUED_BYTES_MAX: usize = 8 * BATCH_BYTES;
@@ -146,14 +146,16 @@ impl<D: Disk> Log<D> {
     ///
     /// While one batch is being written the next one fills, so that nobody waits longer than the write in flight plus
     /// their own; an idle log writes at once. `durable` is called for each batch, in the order of the log,
-    /// with the time its write took. `begin_at_once`: a segment is begun before the first record needs it.
+    /// with the time its write took. `begin_at_once`: a segment is begun before the first record needs it. `clock`
+    /// says when each segment was begun.
     pub async fn commit_loop(
         &self,
         end: Option<SegmentEnd>,
         begin_at_once: bool,
+        clock: Clock,
         durable: &mut dyn FnMut(&Sealed, Duration),
     ) -> Result<std::convert::Infallible, DiskError> {
-        let mut writer = Writer::new(Rc::clone(&self.files), self.space.segment_bytes, end);
+        let mut writer = Writer::new(Rc::clone(&self.files), self.space.segment_bytes, end, clock);
         if begin_at_once {
             self.roll(&mut writer, false).await?;
             self.room.set(writer.room());
@@ -232,7 +234,7 @@ impl<D: Disk> Log<D> {
         let began = monotonic_now();
         match writer.write(&sealed).await {
             Ok(()) => {
-                durable(&sealed, began.elapsed());
+                durable(&sealed, monotonic_now() - began);
                 Ok(())
             }
             Err(error) => Err(Unwritten { outcomes: sealed.outcomes(), error: Some(error) }),
@@ -242,7 +244,7 @@ impl<D: Disk> Log<D> {
     /// Goes on in the next segment. `false`: there is none to be had, and the caller `may_refuse`.
     async fn roll(&self, writer: &mut Writer<D>, may_refuse: bool) -> Result<bool, DiskError> {
         let Some((segment, file)) = self.spare.take(may_refuse).await else { return Ok(false) };
-        writer.roll(segment, file, unix_now(), self.newest.get()).await?;
+        writer.roll(segment, file, self.newest.get()).await?;
         Ok(true)
     }
 }

@@ -11,7 +11,7 @@ use crate::disk::aligned::AlignedBuf;
 use crate::disk::{Disk, DiskError, while_doing};
 use crate::limits::{BLOCK_BYTES, to_usize};
 use crate::message::MessageId;
-use crate::time::UnixMillis;
+use crate::time::Clock;
 
 /// The end of one log.
 pub struct Writer<D: Disk> {
@@ -19,6 +19,7 @@ pub struct Writer<D: Disk> {
     segment_bytes: u64,
     active: Option<Active<D>>,
     before: Option<SegmentEnd>,
+    clock: Clock,
 }
 
 struct Active<D: Disk> {
@@ -33,8 +34,8 @@ impl<D: Disk> Writer<D> {
     ///
     /// Recovery never continues a segment: what a torn batch left behind in it must not be overwritten, so that
     /// recovering twice finds the same.
-    pub const fn new(files: Rc<Files<D>>, segment_bytes: u64, before: Option<SegmentEnd>) -> Self {
-        Self { files, segment_bytes, active: None, before }
+    pub const fn new(files: Rc<Files<D>>, segment_bytes: u64, before: Option<SegmentEnd>, clock: Clock) -> Self {
+        Self { files, segment_bytes, active: None, before, clock }
     }
 
     /// Bytes that still fit the active segment.
@@ -49,19 +50,20 @@ impl<D: Disk> Writer<D> {
 
     /// Begins `segment`: its header, which says how the one before ended, is durable before its first batch. No message
     /// written before has an id greater than `floor`.
-    pub async fn roll(
-        &mut self,
-        segment: u32,
-        file: Rc<D::File>,
-        begun: UnixMillis,
-        floor: MessageId,
-    ) -> Result<(), DiskError> {
+    pub async fn roll(&mut self, segment: u32, file: Rc<D::File>, floor: MessageId) -> Result<(), DiskError> {
         let before =
             self.active.take().map_or(self.before, |active| Some(SegmentEnd { batches: active.batches, torn: false }));
         // Should its header fail, then this is how `segment` ended, for whichever comes next.
         self.before = Some(SegmentEnd { batches: 0, torn: false });
         let salt = self.files.position(segment, 0).salt;
-        let header = SegmentHeader { shard: self.files.shard(), segment, salt, begun, before, floor: Some(floor) };
+        let header = SegmentHeader {
+            shard: self.files.shard(),
+            segment,
+            salt,
+            begun: self.clock.now(),
+            before,
+            floor: Some(floor),
+        };
         let mut block = AlignedBuf::with_capacity(BLOCK_BYTES);
         block.extend_from_slice(&header.encode());
         let path = self.files.path(segment);

@@ -13,7 +13,7 @@ use dispatcher::schedule::scheduler::Limits;
 use dispatcher::shard::dead_letters::DeadLetters;
 use dispatcher::shard::state::State;
 use dispatcher::shard::{Settings, Shard, message_bytes_max};
-use dispatcher::time::{Millis, unix_now};
+use dispatcher::time::{Clock, Millis, unix_now};
 use dispatcher::wal::files::Files;
 use dispatcher::wal::index::Index;
 use dispatcher::wal::log::Log;
@@ -126,6 +126,7 @@ pub async fn start(disk: &SimDisk, number: u32, space: Space, seed: u64) -> Resu
         keep_all: false,
         memory_max: 64 << 20,
         message_bytes_max: message_bytes_max(SEGMENT_BYTES),
+        clock: Clock::SYSTEM,
     };
     let dead_letters = DeadLetters::new(dead_log, graves);
     let shard = Rc::new(Shard::new(settings, state, log, dead_letters, ids, ShardMetrics::default(), seed));

@@ -57,6 +57,8 @@ pub async fn survey<D: Disk>(files: &Files<D>, salt: u32) -> Result<Survey, Reco
         Some((from, value)) => Salt { value, from: first_salted(&found, from) },
         None => Salt { value: salt, from: u32::MAX },
     });
+    // Numbers do not go back, even if no segment of those that are there was begun.
+    survey.next_segment = found.first().map_or(0, |oldest| oldest.segment);
     for position in 1..found.len() {
         let (earlier, later) = (found[position - 1].segment, found[position]);
         // Only of its own predecessor does a header tell the end: a segment between the two may be missing.

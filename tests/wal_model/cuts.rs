@@ -86,3 +86,19 @@ fn a_missing_segment_costs_only_its_own_messages_and_the_log_goes_on() {
         });
     }
 }
+
+/// A power cut right behind the renaming of the only segment, before its new header: found by the simulation, SEED=933.
+#[test]
+fn a_log_whose_only_segment_was_not_begun_goes_on_with_its_number() {
+    let disk = SimDisk::new(1);
+    let model = SharedModel::default();
+    disk.put(&log_dir("log", 0).join(segment_name(1)), vec![0; usize::try_from(world::SEGMENT_BYTES).unwrap()]);
+    world::live(async {
+        let world = world::start(&disk, 0, UNBOUNDED, 5).await.unwrap();
+        assert_eq!(world.next_segment, 1);
+        for _ in 0..8 {
+            submit(&world, &model, vec![1; 30_000]);
+        }
+        finish(&world, &model).await;
+    });
+}

@@ -40,6 +40,7 @@ pub struct World {
     pub shard: Rc<Shard<SimDisk>>,
     /// Why a log gave up, if one did.
     pub failed: Rc<RefCell<Option<String>>>,
+    pub next_segment: u32,
     pub damaged: u64,
 }
 
@@ -152,7 +153,7 @@ pub async fn start(disk: &SimDisk, number: u32, space: Space, seed: u64) -> Resu
         failed = until(|| failed.borrow().is_some()) => return Err(format!("the log failed ({failed}) or never began")),
     }
     shard.settle();
-    Ok(World { shard, failed, damaged: replayed.damaged })
+    Ok(World { shard, failed, next_segment: found.next_segment, damaged: replayed.damaged })
 }
 
 impl World {

@@ -220,7 +220,7 @@ mod tests {
     async fn readiness_is_503_with_the_reason_until_every_shard_is_ready() {
         let (control, inboxes) = Control::new(1, PathBuf::from("/"), "portable");
         let answer = ask(&control, "GET /-/ready", "Host: x\r\n").await;
-        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("shard 0 is recovering its log"), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("shard 0 is starting"), "{answer}");
         inboxes[0].status.set(Phase::Ready);
         assert!(ask(&control, "GET /-/ready", "Host: x\r\n").await.starts_with("HTTP/1.1 200 "));
     }

@@ -29,7 +29,9 @@ pub enum ShardRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Phase {
-    /// Reading its log; not listening yet.
+    /// Not listening yet.
+    Starting,
+    /// Taking messages, while it reads its log.
     Recovering,
     /// Taking messages.
     Ready,
@@ -42,12 +44,14 @@ pub enum Phase {
 }
 
 impl Phase {
-    const ALL: [Self; 5] = [Self::Recovering, Self::Ready, Self::LogFull, Self::LogFailed, Self::Draining];
+    const ALL: [Self; 6] =
+        [Self::Starting, Self::Recovering, Self::Ready, Self::LogFull, Self::LogFailed, Self::Draining];
 
     /// Why a shard in this phase is not ready.
     const fn reason(self) -> Option<&'static str> {
         match self {
             Self::Ready => None,
+            Self::Starting => Some("starting"),
             Self::Recovering => Some("recovering its log"),
             Self::LogFull => Some("out of log space"),
             Self::LogFailed => Some("unable to write its log"),
@@ -62,7 +66,7 @@ pub struct ShardStatus(AtomicU8);
 
 impl Default for ShardStatus {
     fn default() -> Self {
-        Self(AtomicU8::new(Phase::Recovering as u8))
+        Self(AtomicU8::new(Phase::Starting as u8))
     }
 }
 
@@ -135,9 +139,9 @@ impl Control {
         let deadline = Instant::now() + SCRAPE_TIMEOUT;
         let answers = join_all(self.shards.iter().map(|shard| async move {
             match shard.status.get() {
-                // It has nothing to tell before it serves, and recovery may take longer than any scrape waits.
-                Phase::Recovering => Ok(None),
-                Phase::Ready | Phase::LogFull | Phase::LogFailed | Phase::Draining => {
+                // It has nothing to tell before it serves.
+                Phase::Starting => Ok(None),
+                Phase::Recovering | Phase::Ready | Phase::LogFull | Phase::LogFailed | Phase::Draining => {
                     timeout_at(deadline, shard.snapshot()).await.ok().flatten().map(Some).ok_or(())
                 }
             }
@@ -232,7 +236,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn while_shards_recover_a_scrape_does_not_wait_for_them() {
+    async fn while_shards_start_a_scrape_does_not_wait_for_them() {
         let (control, _inboxes) = Control::new(2, PathBuf::from("/"), "portable");
         let started = Instant::now();
         let text = control.metrics(true).await;
@@ -244,7 +248,7 @@ mod tests {
     fn the_daemon_is_ready_when_every_shard_is_and_says_which_is_not() {
         let (control, inboxes) = Control::new(2, PathBuf::from("/"), "portable");
         inboxes[0].status.set(Phase::Ready);
-        assert_eq!(control.ready(), Err("shard 1 is recovering its log".to_owned()));
+        assert_eq!(control.ready(), Err("shard 1 is starting".to_owned()));
         inboxes[1].status.set(Phase::Ready);
         assert_eq!(control.ready(), Ok(()));
         inboxes[0].status.set(Phase::LogFull);

@@ -18,6 +18,9 @@ pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 /// See [`SEGMENT_BYTES_MIN`]. Offsets within a segment are 32-bit in the index.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
+/// Spares that a log keeps beyond its reserve; more are given back to the filesystem.
+pub const SPARES_MAX: usize = 2;
+
 /// Segments of one log from the oldest to the newest, those between them that are gone included: the index tells them
 /// apart by their numbers modulo this. 4 TiB per core at the smallest `SEGMENT_BYTES`, 256 TiB at the default.
 pub const SEGMENTS_MAX: u32 = 1 << 22;
@@ -33,6 +36,16 @@ pub const RECOVERY_READS_MAX: usize = 16;
 
 /// Segments that one log keeps open for reading messages back: a descriptor each, however long the log is.
 pub const SEGMENTS_OPEN_MAX: usize = 64;
+
+/// Survivors are written again at this rate at least, in bytes per second, and twice as fast as others write: a small
+/// part of what any disk can do.
+pub const RELOCATE_BYTES_PER_SECOND: u64 = 16 << 20;
+/// Segments of what is not alive that are not worth relocating anything for, beside half of what is.
+pub const RELOCATE_SLACK_SEGMENTS: u64 = 3;
+/// Longest wait between two looks at whether relocation may go on, in milliseconds.
+pub const RELOCATE_WAIT_MS_MAX: u64 = 20;
+/// A segment whose last messages are about to end is looked at again after this long, in milliseconds.
+pub const RELOCATE_RETRY_MS: u64 = 100;
 
 /// Records read at the same time while another shard's log is adopted.
 pub const ADOPT_READS_MAX: usize = 64;
@@ -149,6 +162,9 @@ pub const CONNECT_STAGGER_MS: u64 = 250;
 /// Recovered messages that are entered in the schedule at a time once the log is read: 0.1 ms or so, between which a
 /// core does its other work.
 pub const RELEASED_MAX: usize = 1024;
+
+/// How often the workers look for log space while there is none, in milliseconds.
+pub const SPACE_POLL_MS: u64 = 50;
 
 /// A message that could not be read from the log is tried again after this long, in milliseconds.
 pub const POSTPONE_MS: u64 = 10_000;

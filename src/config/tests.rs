@@ -137,7 +137,7 @@ fn contradictions_name_both_sides() {
         ),
         (
             &[("MAX_LOG_BYTES", "255MiB"), ("CORES", "1")],
-            "MAX_LOG_BYTES=\"255MiB\": expected 0, or at least 4 x SEGMENT_BYTES for each of 1 cores = 256MiB",
+            "MAX_LOG_BYTES=\"255MiB\": expected 0, or at least 6 x SEGMENT_BYTES for each of 1 cores = 384MiB",
         ),
         (&[("MAX_MEMORY", "16MiB")], "MAX_MEMORY=\"16MiB\": expected at least MAX_BODY + MAX_HEAD = 16448KiB"),
         (
@@ -153,7 +153,7 @@ fn contradictions_name_both_sides() {
         &[("RETRYLIMIT", ""), ("RETRY_LIMIT", "2")],
         &[("SEGMENT_BYTES", "1MiB"), ("MAX_BODY", "512KiB")],
         &[("SEGMENT_BYTES", "16512KiB")],
-        &[("MAX_LOG_BYTES", "256MiB"), ("CORES", "1")],
+        &[("MAX_LOG_BYTES", "384MiB"), ("CORES", "1")],
         &[("DEFAULT_TIMEOUT", "30m")],
     ] {
         assert!(load(fine).is_ok(), "{fine:?}");

@@ -19,8 +19,9 @@ const OVERHEAD_BYTES: u64 = 64 << 10;
 const HEAD_BYTES_MIN: u64 = 1 << 10;
 /// Least `MAX_MEMORY` in bytes.
 const MEMORY_BYTES_MIN: u64 = 1 << 20;
-/// Segments that each core needs: one being filled, one being written beforehand, one being relocated from and to.
-const SEGMENTS_MIN: u64 = 4;
+/// Segments that each core needs: of messages, two with content, the next one and the reserve; of dead letters, one with
+/// content and the next one.
+const SEGMENTS_MIN: u64 = 6;
 
 /// The variables as they were set.
 pub struct Raw {

@@ -45,9 +45,8 @@ async fn deliver<D: Disk, T: Transport>(order: &Order, shard: &Shard<D>, transpo
     let stored = match stored {
         Ok(stored) => stored,
         Err(error) => {
-            tracing::error!(id = %shard.id(order.slot), origin = %order.origin, %error, "a message could not be read from the log and is put off");
-            shard.postpone(order.slot, &error);
-            return;
+            tracing::error!(id = %shard.id(order.slot), origin = %order.origin, %error, "a message could not be read from the log");
+            return shard.cannot_read(order.slot, &error).await;
         }
     };
     let message = stored.message();

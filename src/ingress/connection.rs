@@ -24,7 +24,7 @@ use crate::metrics::exposition::{CLASSIC, OPENMETRICS};
 use crate::net::Stream;
 use crate::shard::{Permit, Refused};
 use crate::time::{Millis, monotonic_now};
-use crate::wal::ticket::Ticket;
+use crate::wal::ticket::{CommitFailed, Ticket};
 
 /// Serves a connection until it ends. Not cancel-safe: a dropped connection is cut off in the middle, though messages
 /// that were submitted stay so.
@@ -337,7 +337,8 @@ impl<S: Stream, D: Disk> Connection<S, D> {
                         let date = self.ingress.clock.date.get();
                         return reply::push_accepted(&mut self.output, &date, id, persistence);
                     }
-                    Err(_) => Refusal::from(Refused::LogFailed),
+                    Err(CommitFailed::NoSpace) => Refusal::from(Refused::LogFull),
+                    Err(CommitFailed::Unwritten) => Refusal::from(Refused::LogFailed),
                 }
             }
             Answer::Refused(refusal) => refusal,

@@ -135,10 +135,11 @@ async fn run<S: Stream, F: Future<Output = ()>>(
 }
 
 fn shard(dir: PathBuf) -> Rc<Shard<PortableDisk>> {
-    let space = Space { segment_bytes: 4 << 20, log_bytes_max: 0, disk_reserve: 0 };
+    let (segment_bytes, used) = (4 << 20, Rc::default());
+    let space = Space { segment_bytes, log_bytes_max: 0, disk_reserve: 0, reserve: 1, used };
     let log = || {
         let files = Files::new(PortableDisk, dir.clone(), 0);
-        Rc::new(Log::new(Rc::new(files), space, &Survey { next_segment: 1, ..Survey::default() }))
+        Rc::new(Log::new(Rc::new(files), space.clone(), &Survey { next_segment: 1, ..Survey::default() }))
     };
     let backoff = Backoff { base: Millis(1), factor: 1.0, max: Millis(1), jitter: 0.0, retries_max: 0 };
     let settings = shard::Settings {
@@ -148,6 +149,7 @@ fn shard(dir: PathBuf) -> Rc<Shard<PortableDisk>> {
         memory_max: MEMORY_MAX,
         message_bytes_max: shard::message_bytes_max(space.segment_bytes),
         clock: Clock::SYSTEM,
+        corrupt: dir.join("corrupt"),
     };
     let state = State::new(Limits { slots: 1000, lane_in_flight: 1000, wait_max: backoff.longest() }, unix_now());
     // Its loop is not started, as nothing dies here.

@@ -202,6 +202,13 @@ impl Scheduler {
         self.lanes.free_slot(lane);
     }
 
+    /// A message is about to end without an attempt, wherever it is.
+    pub fn conclude(&mut self, slot: Slot) {
+        self.take_out(slot);
+        self.nodes.get_mut(slot).set_state(NodeState::Concluding);
+        *self.counts.of(NodeState::Concluding) += 1;
+    }
+
     /// Messages by state.
     pub const fn counts(&self) -> Counts {
         self.counts

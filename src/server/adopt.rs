@@ -6,19 +6,20 @@
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::disk::{Disk, DiskError, while_doing};
-use crate::limits::ADOPT_READS_MAX;
+use crate::limits::{ADOPT_READS_MAX, SPACE_POLL_MS};
 use crate::message::MessageId;
 use crate::shard::Shard;
 use crate::shard::dead_letters::DeadLetters;
 use crate::shard::state::State;
 use crate::wal::files::{Files, ReadError};
 use crate::wal::index::{Index, Location, RecordStart};
-use crate::wal::log::Log;
+use crate::wal::log::{Log, Need};
 use crate::wal::payload::{Payload, Progress};
 use crate::wal::record::{HEADER_BYTES, Kind};
 use crate::wal::recovery::{self, RecoveryError, Visit};
@@ -118,6 +119,7 @@ pub async fn messages<D: Disk>(
         message.progress.maybe_duplicate = true;
         let payload = Payload::Accepted(message);
         check_length(&payload, shard.log(), orphan)?;
+        until_room(shard.log(), Need::Outcome, payload.bytes()).await;
         written.push(shard.log().append(id, &payload));
         if shard.log().is_congested() {
             settle(&mut written, orphan).await?;
@@ -152,6 +154,7 @@ pub async fn dead_letters<D: Disk>(
             panic!("a record that was applied decodes again")
         };
         check_length(&payload, dead_letters.log(), orphan)?;
+        until_room(dead_letters.log(), Need::Move, payload.bytes()).await;
         written.push(dead_letters.log().append(id, &payload));
         if dead_letters.log().is_congested() {
             settle(&mut written, orphan).await?;
@@ -160,6 +163,13 @@ pub async fn dead_letters<D: Disk>(
     settle(&mut written, orphan).await?;
     release(disk, orphan).await?;
     Ok(adopted)
+}
+
+/// Waits for space: what is taken over must leave the adopter's own messages theirs.
+async fn until_room<D: Disk>(log: &Log<D>, need: Need, bytes: usize) {
+    while !log.has_room(need, bytes) {
+        tokio::time::sleep(Duration::from_millis(SPACE_POLL_MS)).await;
+    }
 }
 
 fn check_length<D: Disk>(payload: &Payload<'_>, log: &Log<D>, orphan: &Orphan) -> Result<(), AdoptError> {

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_local};
 
 use super::adopt::{self, AdoptError};
+use super::recovery::{Orphans, Recovery};
 use crate::config::Config;
 use crate::control::{Control, Phase, ShardInbox, ShardRequest};
 use crate::delivery::client::{HyperTransport, TransportConfig};
@@ -33,9 +34,8 @@ use crate::shard::{Settings, Shard, message_bytes_max};
 use crate::time::{Clock, Millis, monotonic_now, unix_now};
 use crate::wal::files::Files;
 use crate::wal::index::Index;
-use crate::wal::log::Log;
-use crate::wal::recovery::{self, RecoveryError, Replayed, Visit};
-use crate::wal::segment::Sealed;
+use crate::wal::log::{Log, Need};
+use crate::wal::recovery::{self, RecoveryError, Replayed};
 use crate::wal::spare::Space;
 use crate::wal::survey::{self, Survey};
 
@@ -109,54 +109,37 @@ struct Surveyed<D: Disk> {
 pub async fn run<D: Disk, S: Stream>(disk: D, wrap: Wrap<S>, start: CoreStart) -> Result<(), CoreError> {
     let began = monotonic_now();
     let config = Arc::clone(&start.config);
-    let mut state = State::new(limits(&start), unix_now());
-    let mut ids = IdSource::new(start.seed);
-    let messages = look(&disk, &start, &config.transaction_log, 0).await?;
+    let (space, dead_space) = spaces(&start);
+    let messages = look(&disk, &start, &config.transaction_log, space, 0).await?;
+    let dead = look(&disk, &start, &config.dead_letter, dead_space, messages.survey.longest).await?;
+    let (mut state, mut graves) = (State::new(limits(&start), unix_now()), Index::default());
     state.add_segments(&messages.survey);
-    let replayed = read(&messages, &config, &mut |Visit { id, payload, at }| {
-        ids.advance_past(id);
-        messages.log.note_id(id);
-        state.recover(id, &payload, at);
-    })
-    .await?;
-    if let Some(newest) = messages.survey.newest {
-        ids.advance_past(newest);
-    }
-    let mut graves = Index::default();
-    let dead = look(&disk, &start, &config.dead_letter, messages.survey.longest).await?;
     graves.add_segments(&dead.survey);
-    let dead_replayed = read(&dead, &config, &mut |visit| DeadLetters::<D>::fold(&mut graves, &visit)).await?;
-    let metrics = ShardMetrics::default();
-    let recovered = state.index().len() as u64;
-    metrics.recovered(monotonic_now() - began, recovered, replayed.damaged + dead_replayed.damaged);
-    if !config.event_sourcing {
-        while let Some(ended) = state.reclaim(messages.survey.next_segment) {
-            messages.log.spare().reclaim(ended);
-        }
-    }
+    let mut ids = IdSource::new(start.seed);
+    ids.advance_past(messages.survey.newest.unwrap_or_default());
     let dead_letters = DeadLetters::new(Rc::clone(&dead.log), graves);
     let log = Rc::clone(&messages.log);
-    let shard = Rc::new(Shard::new(settings(&start), state, log, dead_letters, ids, metrics, start.seed));
-    let (failed, mut failures) = mpsc::channel(2);
-    spawn_log_loops(&shard, messages.survey.end, dead.survey.end, &failed);
-    let adopted = tokio::select! {
+    let shard =
+        Rc::new(Shard::new(settings(&start), state, log, dead_letters, ids, ShardMetrics::default(), start.seed));
+    let status = Arc::clone(&start.inbox.status);
+    let recovery = Recovery { shard: Rc::clone(&shard), messages: messages.survey, dead: dead.survey, began, status };
+    // Without knowing the newest id, none can be given out that is sure to be greater.
+    let replayed = if recovery.messages.newest.is_none() { recovery.replay().await? } else { Replayed::default() };
+    let (failed, mut failures) = mpsc::channel(4);
+    spawn_log_loops(&shard, &recovery, &failed);
+    tokio::select! {
         biased;
-        // A log that cannot be begun, or fails before all is adopted, would be waited for in vain.
-        Some(error) = failures.recv() => return Err(CoreError::LogFailed(error)),
-        adopted = async {
-            shard.log().begun().await;
-            adopt_orphans(&disk, &start, &shard).await
-        } => adopted?,
-    };
-    shard.settle();
-    tracing::info!(
-        shard = start.shard,
-        messages = recovered,
-        adopted,
-        bytes = replayed.bytes,
-        took_ms = (monotonic_now() - began).as_millis(),
-        "recovered"
-    );
+        // A log that cannot be begun would be waited for in vain.
+        Some(error) = failures.recv() => return Err(error),
+        () = shard.log().begun() => {}
+    }
+    let (orphans, failing) = (Orphans::new(disk, &start), failed);
+    spawn_local(async move {
+        if let Err(error) = recovery.run(replayed, orphans).await {
+            // Only the end of this core closes the channel.
+            let _ = failing.send(error).await;
+        }
+    });
     serve(start, wrap, shard, &mut failures).await
 }
 
@@ -165,6 +148,7 @@ async fn look<D: Disk>(
     disk: &D,
     start: &CoreStart,
     root: &std::path::Path,
+    space: Space,
     longest: u64,
 ) -> Result<Surveyed<D>, CoreError> {
     let dir = adopt::shard_dir(root, start.shard);
@@ -174,67 +158,53 @@ async fn look<D: Disk>(
     recovery::clean(&files, &survey).await?;
     // A message from the time of a larger SEGMENT_BYTES may still have to be written again.
     let longest = survey.longest.max(longest).next_multiple_of(BLOCK_BYTES as u64);
-    let space = Space {
-        segment_bytes: start.config.segment_bytes.max(longest),
-        log_bytes_max: start.config.max_log_bytes / u64::from(start.shards),
-        disk_reserve: start.config.disk_reserve,
-    };
+    let space = Space { segment_bytes: start.config.segment_bytes.max(longest), ..space };
     Ok(Surveyed { log: Rc::new(Log::new(files, space, &survey)), survey })
 }
 
-async fn read<D: Disk>(
-    log: &Surveyed<D>,
-    config: &Config,
-    fold: &mut dyn FnMut(Visit<'_>),
-) -> Result<Replayed, RecoveryError> {
-    recovery::replay(log.log.files(), &log.survey, Some(&corrupt_dir(config)), fold).await
+/// Space for messages; dead letters share the bound, but are kept whatever it says: they were accepted.
+fn spaces(start: &CoreStart) -> (Space, Space) {
+    let config = &start.config;
+    let messages = Space {
+        segment_bytes: config.segment_bytes,
+        log_bytes_max: config.max_log_bytes / u64::from(start.shards),
+        disk_reserve: config.disk_reserve,
+        reserve: 1,
+        used: Rc::default(),
+    };
+    let dead_letters = Space { log_bytes_max: 0, disk_reserve: 0, reserve: 0, ..messages.clone() };
+    (messages, dead_letters)
 }
 
-fn corrupt_dir(config: &Config) -> PathBuf {
+pub(super) fn corrupt_dir(config: &Config) -> PathBuf {
     config.transaction_log.join("corrupt")
 }
 
-fn spawn_log_loops<D: Disk>(
-    shard: &Rc<Shard<D>>,
-    messages: Option<Sealed>,
-    dead: Option<Sealed>,
-    failed: &mpsc::Sender<DiskError>,
-) {
+fn spawn_log_loops<D: Disk>(shard: &Rc<Shard<D>>, recovery: &Recovery<D>, failed: &mpsc::Sender<CoreError>) {
+    let (messages, dead) = (recovery.messages.end, recovery.dead.end);
     for log in [shard.log(), shard.dead_letters().log()] {
         let log = Rc::clone(log);
         spawn_local(async move { log.spare().run().await });
     }
+    let relocating = Rc::clone(shard);
+    spawn_local(async move { relocating.relocate_loop().await });
     let (committing, failing) = (Rc::clone(shard), failed.clone());
     spawn_local(async move {
         let error = committing.commit_loop(messages).await;
-        // Only the end of this core closes the channel.
-        let _ = failing.send(error).await;
+        let _ = failing.send(CoreError::LogFailed(error)).await;
     });
     let (burying, failing) = (Rc::clone(shard), failed.clone());
     spawn_local(async move {
         let error = burying.dead_letter_loop(dead).await;
-        let _ = failing.send(error).await;
+        let _ = failing.send(CoreError::LogFailed(error)).await;
     });
-}
-
-/// Takes over every orphan that falls to this core.
-async fn adopt_orphans<D: Disk>(disk: &D, start: &CoreStart, shard: &Shard<D>) -> Result<u64, CoreError> {
-    let corrupt = corrupt_dir(&start.config);
-    let mut adopted = 0;
-    for orphan in adopt::orphans(disk, &start.config.transaction_log, start.shard, start.shards).await? {
-        adopted += adopt::messages(disk, &orphan, &corrupt, shard, State::new(limits(start), unix_now())).await?;
-    }
-    for orphan in adopt::orphans(disk, &start.config.dead_letter, start.shard, start.shards).await? {
-        adopt::dead_letters(disk, &orphan, &corrupt, shard.dead_letters()).await?;
-    }
-    Ok(adopted)
 }
 
 async fn serve<D: Disk, S: Stream>(
     start: CoreStart,
     wrap: Wrap<S>,
     shard: Rc<Shard<D>>,
-    failures: &mut mpsc::Receiver<DiskError>,
+    failures: &mut mpsc::Receiver<CoreError>,
 ) -> Result<(), CoreError> {
     let config = Arc::clone(&start.config);
     let transport = Rc::new(HyperTransport::new(TransportConfig {
@@ -271,7 +241,7 @@ async fn serve<D: Disk, S: Stream>(
     let mut stop = start.stop;
     tokio::select! {
         biased;
-        Some(error) = failures.recv() => return Err(CoreError::LogFailed(error)),
+        Some(error) = failures.recv() => return Err(error),
         // An error means that the main thread is gone, and that is a stop too.
         _ = stop.wait_for(|stop| *stop) => {}
     }
@@ -285,7 +255,7 @@ async fn drain<D: Disk>(
     shard: &Shard<D>,
     receiving: JoinHandle<()>,
     timeout: Millis,
-    failures: &mut mpsc::Receiver<DiskError>,
+    failures: &mut mpsc::Receiver<CoreError>,
 ) -> Result<(), CoreError> {
     shard.start_draining();
     let deadline = monotonic_now() + timeout.duration();
@@ -296,7 +266,7 @@ async fn drain<D: Disk>(
     };
     tokio::select! {
         biased;
-        Some(error) = failures.recv() => return Err(CoreError::LogFailed(error)),
+        Some(error) = failures.recv() => return Err(error),
         _ = tokio::time::timeout_at(deadline.into(), concluded) => {}
     }
     // Attempts that did not end are cut off; outcomes already on their way still reach the disk.
@@ -315,20 +285,23 @@ async fn until_settled<D: Disk>(shard: &Shard<D>, deadline: Instant) {
     }
 }
 
-fn phase<D: Disk>(shard: &Shard<D>) -> Phase {
+/// What a core is doing.
+pub(super) fn phase<D: Disk>(shard: &Shard<D>) -> Phase {
     if shard.draining() {
         Phase::Draining
     } else if shard.log().is_failing() {
         Phase::LogFailed
-    } else if !shard.log().has_room(0) {
+    } else if !shard.log().has_room(Need::Message, 0) {
         Phase::LogFull
+    } else if !shard.is_recovered() {
+        Phase::Recovering
     } else {
         Phase::Ready
     }
 }
 
 /// A core's slice of the workers and of each origin's deliveries: dealt out, at least one each.
-fn limits(start: &CoreStart) -> Limits {
+pub(super) fn limits(start: &CoreStart) -> Limits {
     let share = |total: u32| (total / start.shards + u32::from(start.shard < total % start.shards)).max(1);
     let backoff = backoff(&start.config);
     Limits {
@@ -372,6 +345,7 @@ fn settings(start: &CoreStart) -> Settings {
         default_timeout: config.default_timeout,
         backoff: backoff(config),
         keep_all: config.event_sourcing,
+        corrupt: corrupt_dir(config),
         // On many cores a share could be too small for one large message, which would then never be taken.
         memory_max: to_usize(config.max_memory / u64::from(start.shards))
             .max(to_usize(2 * (config.max_body + config.max_head))),

@@ -6,6 +6,8 @@ pub mod adopt;
 pub mod backend;
 // One core.
 pub mod core;
+// What a core reads while it serves.
+mod recovery;
 
 use std::error::Error;
 use std::net::SocketAddr;

@@ -32,7 +32,7 @@ pub struct DeadLetters<D: Disk> {
 }
 
 impl<D: Disk> DeadLetters<D> {
-    /// Over a recovered log.
+    /// Over a log whose segments `index` knows.
     pub const fn new(log: Rc<Log<D>>, index: Index) -> Self {
         Self { log, index: RefCell::new(index) }
     }
@@ -42,6 +42,11 @@ impl<D: Disk> DeadLetters<D> {
         if let Payload::DeadLetter(..) = visit.payload {
             index.insert(visit.id, visit.at);
         }
+    }
+
+    /// Applies one record of the log as it was found.
+    pub fn recover(&self, visit: &Visit<'_>) {
+        Self::fold(&mut self.index.borrow_mut(), visit);
     }
 
     /// The log.

@@ -9,10 +9,17 @@ pub mod conclude;
 pub mod dead_letters;
 // The verbs of the workers.
 mod orders;
+// When to relocate, and how fast.
+mod pace;
+// From the log to the state, while the shard serves.
+mod recover;
+// One old message never pins the log.
+mod relocate;
 // The fold.
 pub mod state;
 
 use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -25,7 +32,7 @@ use crate::metrics::{Gauges, ShardMetrics};
 use crate::schedule::backoff::Backoff;
 use crate::time::{Clock, Millis, monotonic_now};
 use crate::wal::batch::{Batch, Sealed};
-use crate::wal::log::Log;
+use crate::wal::log::{Log, Need};
 use crate::wal::payload::{Accepted, Payload, Progress};
 use crate::wal::segment::Sealed as SegmentEnd;
 use crate::wal::ticket::Ticket;
@@ -34,7 +41,7 @@ pub use orders::Stored;
 use state::State;
 
 /// What a shard is told by the configuration.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Bound on an attempt of a message that brought none.
     pub default_timeout: Millis,
@@ -46,6 +53,8 @@ pub struct Settings {
     pub memory_max: usize,
     /// Longest message the log can hold, in bytes.
     pub message_bytes_max: usize,
+    /// Where damaged ranges of the log are set aside.
+    pub corrupt: PathBuf,
     /// The wall clock: what ids, due times and records say.
     pub clock: Clock,
 }
@@ -80,6 +89,12 @@ pub struct Shard<D: Disk> {
     draining: Cell<bool>,
     drain: Notify,
     started: Instant,
+    /// The log has been read to its end.
+    recovered: Cell<bool>,
+    /// Bytes of all batches written.
+    written_bytes: Cell<u64>,
+    /// There may be something to relocate.
+    shrink: Notify,
 }
 
 /// Memory promised to one message until this is dropped.
@@ -96,7 +111,8 @@ impl Drop for Permit {
 }
 
 impl<D: Disk> Shard<D> {
-    /// Over what was recovered. `seed` differs between shards and restarts.
+    /// Over logs that were surveyed: `state` and `dead_letters` know their segments, and [`Shard::recover`] is to read
+    /// them. `seed` differs between shards and restarts.
     pub fn new(
         settings: Settings,
         state: State,
@@ -120,6 +136,9 @@ impl<D: Disk> Shard<D> {
             draining: Cell::new(false),
             drain: Notify::new(),
             started: monotonic_now(),
+            recovered: Cell::new(false),
+            written_bytes: Cell::new(0),
+            shrink: Notify::new(),
         }
     }
 
@@ -143,12 +162,6 @@ impl<D: Disk> Shard<D> {
         self.state.borrow().index().find(id).is_some()
     }
 
-    /// Ends a recovery, adoptions included: every message may have been in flight when the process died.
-    pub fn settle(&self) {
-        self.state.borrow_mut().settle();
-        self.work.notify_one();
-    }
-
     /// Decides before a body is read whether a message of `message_bytes` (head and body) can be taken.
     pub fn admit(&self, message_bytes: usize) -> Result<Permit, Refused> {
         if self.draining() {
@@ -160,7 +173,7 @@ impl<D: Disk> Shard<D> {
         if self.log.is_failing() {
             return Err(Refused::LogFailed);
         }
-        if !self.log.has_room(message_bytes) {
+        if !self.log.has_room(Need::Message, message_bytes) {
             return Err(Refused::LogFull);
         }
         let mut permit = Permit { bytes: 0, memory: Rc::clone(&self.memory) };
@@ -230,13 +243,24 @@ impl<D: Disk> Shard<D> {
             state.apply(header.id, &payload, at);
         }
         self.metrics.accepted(sealed.messages());
-        if !self.settings.keep_all {
-            while let Some(ended) = state.reclaim(segment) {
-                self.log.spare().reclaim(ended);
-            }
+        drop(state);
+        self.written_bytes.update(|bytes| bytes + sealed.blocks.len() as u64);
+        self.reclaim();
+        self.work.notify_one();
+    }
+
+    /// Gives segments back whose messages have all ended. Only when all of the log is known: before, a segment may seem
+    /// empty whose messages have not been met.
+    fn reclaim(&self) {
+        if self.settings.keep_all || !self.recovered.get() {
+            return;
+        }
+        let mut state = self.state.borrow_mut();
+        while let Some(ended) = state.reclaim(self.log.active_segment()) {
+            self.log.spare().reclaim(ended);
         }
         drop(state);
-        self.work.notify_one();
+        self.shrink.notify_one();
     }
 
     /// Stops taking messages and beginning attempts.

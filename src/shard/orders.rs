@@ -7,14 +7,15 @@ use bytes::Bytes;
 use super::Shard;
 use super::conclude::{self, Conclusion};
 use crate::disk::Disk;
-use crate::limits::POSTPONE_MS;
+use crate::limits::{ANSWER_BYTES_MAX, BLOCK_BYTES, POSTPONE_MS, SPACE_POLL_MS};
 use crate::message::{MessageId, Slot};
 use crate::schedule::attempt::{Attempt, Failure, Outcome};
 use crate::schedule::scheduler::{Next, Now, Order};
 use crate::time::{Millis, UnixMillis, monotonic_now};
 use crate::wal::files::ReadError;
 use crate::wal::index::{Location, RecordStart};
-use crate::wal::payload::{Accepted, Death, Payload, Progress, Tried};
+use crate::wal::log::Need;
+use crate::wal::payload::{Accepted, Death, Payload, Progress, TRIED_BYTES, Tried};
 use crate::wal::record::{HEADER_BYTES, Kind};
 
 /// A message read back for delivery.
@@ -44,7 +45,12 @@ impl<D: Disk> Shard<D> {
         if self.draining() || self.log.is_congested() {
             return Next::Idle;
         }
-        self.state.borrow_mut().next(self.now())
+        let now = self.now();
+        // What could not be concluded is not begun; nothing tells when there is space again.
+        if !self.log.has_room(Need::Outcome, 0) {
+            return Next::Wait(now.tick + SPACE_POLL_MS);
+        }
+        self.state.borrow_mut().next(now)
     }
 
     /// Resolves when [`Shard::next_order`] may have something new.
@@ -69,20 +75,51 @@ impl<D: Disk> Shard<D> {
 
     /// Reads an ordered message, from memory if it was written lately, else from the log, verified.
     pub async fn fetch(&self, slot: Slot) -> Result<Stored, ReadError> {
-        let (at, retry) = {
-            let state = self.state.borrow();
-            (state.index().location(slot), state.index().retry_location(slot))
-        };
+        loop {
+            let places = self.places(slot);
+            let fetched = self.fetch_from(slot, places).await;
+            // It may have been relocated meanwhile, and its former place be in use for something else.
+            if fetched.is_ok() || self.places(slot) == places {
+                return fetched;
+            }
+        }
+    }
+
+    fn places(&self, slot: Slot) -> (Location, Option<RecordStart>) {
+        let state = self.state.borrow();
+        (state.index().location(slot), state.index().retry_location(slot))
+    }
+
+    async fn fetch_from(&self, slot: Slot, places: (Location, Option<RecordStart>)) -> Result<Stored, ReadError> {
+        let (at, retry) = places;
         let record = self.read(at).await?;
         let mut stored = Stored { record: record.slice(HEADER_BYTES..), history: Vec::new() };
-        stored.history = match retry {
-            None => stored.message().progress.history,
-            Some(at) => {
-                let record = self.read_retry(at).await?;
-                Progress::of_applied_retry(&record[HEADER_BYTES..]).history
-            }
-        };
+        let progress = self.read_progress(retry, || self.places(slot) == places).await?;
+        stored.history = progress.unwrap_or_else(|| stored.message().progress).history;
         Ok(stored)
+    }
+
+    /// What was tried, by the newest retry. If that is still the newest, and damaged, it costs the history and not the
+    /// message.
+    pub(super) async fn read_progress(
+        &self,
+        at: Option<RecordStart>,
+        is_newest: impl FnOnce() -> bool,
+    ) -> Result<Option<Progress>, ReadError> {
+        let Some(at) = at else { return Ok(None) };
+        match self.read_retry(at).await {
+            Ok(record) => Ok(Some(Progress::of_applied_retry(&record[HEADER_BYTES..]))),
+            Err(ReadError::Damaged { .. }) if is_newest() => {
+                tracing::error!(
+                    segment = at.segment,
+                    offset = at.offset,
+                    "a retry is damaged in the log: its history is lost"
+                );
+                self.metrics.corrupt_record();
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn read(&self, at: Location) -> Result<Bytes, ReadError> {
@@ -102,15 +139,22 @@ impl<D: Disk> Shard<D> {
         }
     }
 
-    /// Puts an ordered message back for a while: it could not be read, which is not its origin's fault.
-    pub fn postpone(&self, slot: Slot, error: &ReadError) {
-        if matches!(error, ReadError::Damaged { .. }) {
-            self.metrics.corrupt_record();
+    /// Deals with an ordered message that could not be read, which is not its origin's fault: puts it back for a while,
+    /// or ends it if its record is damaged and has been set aside.
+    pub async fn cannot_read(&self, slot: Slot, error: &ReadError) {
+        let lost = match error {
+            ReadError::Damaged { .. } => self.lose(self.id(slot)).await,
+            ReadError::Disk(_) => false,
+        };
+        if !lost {
+            let (attempts, maybe_duplicate) = self.state.borrow().progress(slot);
+            self.put_off(slot, attempts, maybe_duplicate);
         }
+    }
+
+    fn put_off(&self, slot: Slot, attempts: u16, maybe_duplicate: bool) {
         let due = self.settings.clock.now().plus(Millis(POSTPONE_MS));
-        let mut state = self.state.borrow_mut();
-        let (attempts, maybe_duplicate) = state.progress(slot);
-        state.postpone(slot, due, attempts, maybe_duplicate);
+        self.state.borrow_mut().postpone(slot, due, attempts, maybe_duplicate);
         self.work.notify_one();
     }
 
@@ -136,7 +180,7 @@ impl<D: Disk> Shard<D> {
             }
             // A full log must not grow with the retries of an origin that is down; it needs its last space for ends.
             // What is not written down is an attempt more after a restart.
-            Conclusion::Retry(progress) if !self.log.has_room_for_retries() => {
+            Conclusion::Retry(progress) if !self.log.has_room(Need::Retry, progress.history.len() * TRIED_BYTES) => {
                 let Progress { due, attempts, maybe_duplicate, .. } = progress;
                 self.state.borrow_mut().postpone(order.slot, due, attempts, maybe_duplicate);
                 self.work.notify_one();
@@ -145,11 +189,23 @@ impl<D: Disk> Shard<D> {
                 tracing::debug!(%id, origin = %order.origin, attempt = order.attempt, outcome = name(attempt.outcome), "will be retried");
                 self.log.append(id, &Payload::Retry(progress));
             }
+            // It stays where it is until its dead letter has a place; the attempts that are made meanwhile are extra.
+            Conclusion::GiveUp(_, progress) if !self.can_bury(&message, &progress) => {
+                tracing::warn!(%id, origin = %order.origin, "no space for a dead letter: the message is put off");
+                let (attempts, maybe_duplicate) = (progress.attempts, progress.maybe_duplicate);
+                self.put_off(order.slot, attempts, maybe_duplicate);
+            }
             Conclusion::GiveUp(failure, progress) => {
                 self.bury(id, Accepted { progress, ..message }, attempt, failure, now).await;
                 tracing::warn!(%id, origin = %order.origin, attempts = order.attempt, class = failure.as_str(), status = attempt.status, "dead-lettered");
             }
         }
+    }
+
+    fn can_bury(&self, message: &Accepted<'_>, progress: &Progress) -> bool {
+        let history_bytes = progress.history.len() * TRIED_BYTES;
+        let bytes = message.head.len() + message.body.len() + history_bytes + ANSWER_BYTES_MAX + BLOCK_BYTES;
+        self.dead_letters.log().has_room(Need::Move, bytes)
     }
 
     /// Makes a dead letter durable before the transaction log lets go of the message.

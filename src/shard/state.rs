@@ -114,6 +114,13 @@ impl State {
         self.schedule.release(slot);
     }
 
+    /// Takes a live message out of the schedule wherever it is: its end is on its way.
+    pub fn conclude(&mut self, id: MessageId) {
+        if let Some(slot) = self.index.find(id) {
+            self.schedule.conclude(slot);
+        }
+    }
+
     /// Makes a message due again without a record of it, for as long as the process lives: a restart goes by the log.
     pub fn postpone(&mut self, slot: Slot, due: UnixMillis, attempts: u16, maybe_duplicate: bool) {
         self.schedule.reschedule(slot, due, attempts, maybe_duplicate);

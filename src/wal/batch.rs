@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::index::Location;
 use super::layout::Position;
 use super::payload::Payload;
-use super::record::{self, HEADER_BYTES, Header, HeaderRead, Kind};
+use super::record::{self, HEADER_BYTES, Header, HeaderRead};
 use super::segment::{BATCH_HEADER_BYTES, BatchHeader};
 use crate::disk::aligned::AlignedBuf;
 use crate::limits::{BATCH_START_BYTES, BLOCK_BYTES};
@@ -41,7 +41,7 @@ impl Batch {
         record::write_header(&mut self.buffer[start..], payload.kind(), id);
         self.buffer.pad_to(record::ALIGNMENT);
         self.records.push(u32::try_from(start).expect("batches are bounded by SEGMENT_BYTES_MAX"));
-        self.messages += usize::from(payload.kind() == Kind::Accepted);
+        self.messages += usize::from(payload.is_refusable());
     }
 
     /// Whether it holds no record.
@@ -54,7 +54,7 @@ impl Batch {
         self.records.len()
     }
 
-    /// Messages accepted with it.
+    /// New messages in it.
     pub const fn messages(&self) -> usize {
         self.messages
     }
@@ -89,7 +89,7 @@ impl Batch {
         Sealed { blocks: Bytes::from_owner(self.buffer), records: self.records, messages: self.messages, position }
     }
 
-    /// What must still be written if this batch cannot be: outcomes are facts, messages are refused.
+    /// What must still be written if this batch cannot be: outcomes are facts, new messages are refused.
     pub fn into_outcomes(self) -> Self {
         // Headers verify only at a place, so any will do to read the records back.
         self.seal(0, Position { shard: 0, segment: 0, salt: None, offset: 0 }).outcomes()
@@ -113,7 +113,7 @@ impl Sealed {
         self.records.len()
     }
 
-    /// Messages accepted with it.
+    /// New messages in it.
     pub const fn messages(&self) -> usize {
         self.messages
     }
@@ -135,9 +135,11 @@ impl Sealed {
     /// What must be written again if this batch was not: see [`Batch::into_outcomes`].
     pub fn outcomes(&self) -> Batch {
         let mut batch = Batch::default();
-        for (_, header, payload) in self.iter().filter(|(_, header, _)| header.kind != Kind::Accepted) {
+        for (_, header, payload) in self.iter() {
             let payload = Payload::decode(header.kind, payload).expect("a sealed batch reads back what was pushed");
-            batch.push(header.id, &payload);
+            if !payload.is_refusable() {
+                batch.push(header.id, &payload);
+            }
         }
         batch
     }

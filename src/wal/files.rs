@@ -28,6 +28,14 @@ pub fn segment_of_name(name: &str) -> Option<u32> {
     (digits.len() == 12 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())?
 }
 
+/// Suffix of a file that is ready to become a segment.
+const SPARE_SUFFIX: &str = ".spare";
+
+/// The number in a spare's file name.
+pub fn spare_of_name(name: &str) -> Option<u32> {
+    name.strip_suffix(SPARE_SUFFIX)?.parse().ok()
+}
+
 /// Why a record could not be read back.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -102,6 +110,11 @@ impl<D: Disk> Files<D> {
     /// The path of a segment.
     pub fn path(&self, segment: u32) -> PathBuf {
         self.dir.join(segment_name(segment))
+    }
+
+    /// The path of a spare.
+    pub fn spare_path(&self, spare: u32) -> PathBuf {
+        self.dir.join(format!("{spare:012}{SPARE_SUFFIX}"))
     }
 
     /// Keeps an open segment for reading back, instead of the one kept longest if there are many.

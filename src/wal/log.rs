@@ -12,9 +12,9 @@ use super::files::Files;
 use super::payload::Payload;
 use super::record::Kind;
 use super::segment::Sealed as SegmentEnd;
-use super::spare::{Space, Spare};
+use super::spare::{For, Space, Spare};
 use super::survey::Survey;
-use super::ticket::{Gate, Ticket};
+use super::ticket::{CommitFailed, Gate, Ticket};
 use super::writer::Writer;
 use crate::disk::{Disk, DiskError};
 use crate::limits::{BATCH_BYTES, BATCH_START_BYTES, BLOCK_BYTES, to_usize};
@@ -39,6 +39,35 @@ pub struct Log<D: Disk> {
     begun: Notify,
     /// No message appended so far has a greater id.
     newest: Cell<MessageId>,
+    active: Cell<u32>,
+}
+
+/// What space is needed for. When no segment can be added, each leaves the space that the later ones need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// A new message, which can be refused.
+    Message,
+    /// A retry, which can be remembered for as long as the process lives.
+    Retry,
+    /// The end of an attempt: none is begun that could not be concluded.
+    Outcome,
+    /// A survivor of a segment that then gives back more space than this takes; or a dead letter, whose message then
+    /// gives back its own.
+    Move,
+}
+
+impl Need {
+    /// Bytes to be left for what is more needed: a segment and a bit to move survivors into, half as much again for
+    /// outcomes, and so on.
+    fn leaves(self, segment_bytes: u64) -> usize {
+        let segment = to_usize(segment_bytes);
+        match self {
+            Self::Message => 2 * (segment - BLOCK_BYTES),
+            Self::Retry => segment + segment / 2,
+            Self::Outcome => segment + segment / 8,
+            Self::Move => 0,
+        }
+    }
 }
 
 struct Pending {
@@ -49,9 +78,8 @@ struct Pending {
 impl<D: Disk> Log<D> {
     /// Behind what a survey found.
     pub fn new(files: Rc<Files<D>>, space: Space, survey: &Survey) -> Self {
-        let segments = survey.segments.len() as u64;
         Self {
-            spare: Spare::new(Rc::clone(&files), space, survey.next_segment, segments),
+            spare: Spare::new(Rc::clone(&files), space.clone(), survey),
             files,
             space,
             queue: RefCell::default(),
@@ -62,7 +90,18 @@ impl<D: Disk> Log<D> {
             failing: Cell::new(false),
             begun: Notify::new(),
             newest: Cell::new(survey.newest.unwrap_or_default()),
+            active: Cell::new(survey.next_segment),
         }
+    }
+
+    /// The segment that is being written, or is to be next: those before are only read.
+    pub const fn active_segment(&self) -> u32 {
+        self.active.get()
+    }
+
+    /// Size of a segment, in bytes.
+    pub const fn segment_bytes(&self) -> u64 {
+        self.space.segment_bytes
     }
 
     /// Makes it known that a message with this id stands in the log.
@@ -90,20 +129,17 @@ impl<D: Disk> Log<D> {
         self.failing.get()
     }
 
-    /// Whether a message of `bytes` may be taken: always while segments can be had, else as long as half a segment
-    /// stays for the outcomes of the messages already accepted.
-    pub fn has_room(&self, bytes: usize) -> bool {
-        if !self.spare.is_starved() {
-            return true;
-        }
-        let reserve = to_usize(self.space.segment_bytes / 2);
-        !self.spare.is_overdrawn() && self.queued_bytes.get() + Batch::bytes_of_one(bytes) + reserve <= self.room.get()
+    /// Whether a record of `need` with a payload of `bytes` may be appended: always while segments can be had, else as
+    /// long as what is more needed keeps its space.
+    pub fn has_room(&self, need: Need, bytes: usize) -> bool {
+        !self.spare.is_starved()
+            || Batch::bytes_of_one(bytes) + need.leaves(self.space.segment_bytes) <= self.free_bytes()
     }
 
-    /// Whether a retry may be written down: as long as a quarter of a segment stays for the ends of messages.
-    pub fn has_room_for_retries(&self) -> bool {
-        let reserve = to_usize(self.space.segment_bytes / 4);
-        !self.spare.is_starved() || self.queued_bytes.get() + reserve <= self.room.get()
+    /// Bytes that can be written without asking the disk for space, those on their way excluded.
+    fn free_bytes(&self) -> usize {
+        let ready = self.spare.ready() * (to_usize(self.space.segment_bytes) - BLOCK_BYTES);
+        (self.room.get() + ready).saturating_sub(self.queued_bytes.get())
     }
 
     /// Whether a record with a payload of `bytes` fits a segment at all.
@@ -129,7 +165,7 @@ impl<D: Disk> Log<D> {
         pending.batch.push(id, payload);
         self.queued_bytes.update(|bytes| bytes + pending.batch.bytes() - before);
         self.appended.notify_one();
-        Ticket::new(Rc::clone(&pending.gate), id, payload.kind() == Kind::Accepted)
+        Ticket::new(Rc::clone(&pending.gate), id, payload.is_refusable())
     }
 
     /// Whether so much waits to be written that nothing more should be begun that ends in a record.
@@ -157,8 +193,7 @@ impl<D: Disk> Log<D> {
     ) -> Result<std::convert::Infallible, DiskError> {
         let mut writer = Writer::new(Rc::clone(&self.files), self.space.segment_bytes, end, clock);
         if begin_at_once {
-            self.roll(&mut writer, false).await?;
-            self.room.set(writer.room());
+            self.roll(&mut writer, For::Outcomes).await?;
             self.begun.notify_one();
         }
         loop {
@@ -196,12 +231,13 @@ impl<D: Disk> Log<D> {
         }
         // The header of a fresh segment says that the failed batch is not part of the log; only then may its senders
         // be told so. What is left of the batch are facts about messages accepted earlier: they are written again.
+        let why = if failed.is_some() { CommitFailed::Unwritten } else { CommitFailed::NoSpace };
         if let Some(error) = failed
-            && !self.roll(writer, true).await?
+            && !self.roll(writer, For::Rescue).await?
         {
             return Err(error);
         }
-        gate.refuse_messages();
+        gate.refuse_messages(why);
         if !outcomes.is_empty() {
             match self.try_commit(writer, outcomes, durable).await {
                 Ok(()) => {}
@@ -223,8 +259,8 @@ impl<D: Disk> Log<D> {
         durable: &mut dyn FnMut(&Sealed, Duration),
     ) -> Result<(), Unwritten> {
         if batch.bytes() > writer.room() {
-            let rolled = self.roll(writer, batch.messages() > 0).await;
-            match rolled {
+            let wanted = if batch.messages() > 0 { For::Messages } else { For::Outcomes };
+            match self.roll(writer, wanted).await {
                 Ok(true) => {}
                 Ok(false) => return Err(Unwritten { outcomes: batch.into_outcomes(), error: None }),
                 Err(error) => return Err(Unwritten { outcomes: batch.into_outcomes(), error: Some(error) }),
@@ -241,10 +277,12 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Goes on in the next segment. `false`: there is none to be had, and the caller `may_refuse`.
-    async fn roll(&self, writer: &mut Writer<D>, may_refuse: bool) -> Result<bool, DiskError> {
-        let Some((segment, file)) = self.spare.take(may_refuse).await else { return Ok(false) };
+    /// Goes on in the next segment. `false`: there is none for what it is `wanted` for.
+    async fn roll(&self, writer: &mut Writer<D>, wanted: For) -> Result<bool, DiskError> {
+        let Some((segment, file)) = self.spare.take(wanted).await else { return Ok(false) };
+        self.active.set(segment);
         writer.roll(segment, file, self.newest.get()).await?;
+        self.room.set(writer.room());
         Ok(true)
     }
 }

@@ -129,7 +129,8 @@ pub enum PayloadError {
 const TAG_HISTORY: u16 = 1;
 const TAG_DEATH: u16 = 2;
 const TAG_ANSWER: u16 = 3;
-const TRIED_BYTES: usize = 12;
+/// One failed attempt in a history, in bytes.
+pub const TRIED_BYTES: usize = 12;
 const FIXED_BYTES: usize = 40;
 const MAYBE_DUPLICATE: u8 = 1;
 const AGAIN: u8 = 2;
@@ -145,6 +146,11 @@ impl Payload<'_> {
             Self::DeadLetter(..) => Kind::DeadLetter,
             Self::Lost { .. } => Kind::Lost,
         }
+    }
+
+    /// Whether nobody was promised anything yet: a new message, and no outcome nor what is written again.
+    pub const fn is_refusable(&self) -> bool {
+        matches!(self, Self::Accepted(Accepted { again: false, .. }))
     }
 
     /// Bytes that [`Payload::encode`] appends, or a few more.

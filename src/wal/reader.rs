@@ -50,21 +50,50 @@ async fn read<D: Disk>(files: &Files<D>, segment: u32, offset: usize, bytes: usi
     Ok(Piece { segment, offset, bytes: piece })
 }
 
+/// A segment that is being scanned, piece by piece.
+pub struct Reading {
+    segment: u32,
+    scanner: Scanner,
+}
+
 impl<D: Disk, S: Stream<Item = Result<Piece, DiskError>> + Unpin> Reader<'_, D, S> {
-    /// Scans the next segment, which must be `one`; lets other tasks run between its pieces.
-    pub async fn scan(&mut self, one: &Surveyed, visit: &mut dyn FnMut(Found<'_>)) -> Result<Scanned, DiskError> {
-        let mut scanner = Scanner::new(self.files.position(one.segment, 0), to_usize(one.length), one.sealed);
+    /// Begins the next segment, which must be `one`.
+    pub fn begin(&mut self, one: &Surveyed) -> Reading {
         self.window = Window::default();
+        let start = self.files.position(one.segment, 0);
+        Reading { segment: one.segment, scanner: Scanner::new(start, to_usize(one.length), one.sealed) }
+    }
+
+    /// Waits for a piece and hands over what is found in it; `None`: there is more.
+    pub async fn advance(
+        &mut self,
+        reading: &mut Reading,
+        visit: &mut dyn FnMut(Found<'_>),
+    ) -> Result<Option<Scanned>, DiskError> {
+        let mut filled = false;
         loop {
-            match scanner.step(self.window.from(scanner.cursor())) {
+            let cursor = reading.scanner.cursor();
+            match reading.scanner.step(self.window.from(cursor)) {
                 Step::Found(found) => visit(found),
-                Step::End(scanned) => return Ok(scanned),
+                Step::End(scanned) => return Ok(Some(scanned)),
+                Step::More(_) if filled => return Ok(None),
                 Step::More(bytes) => {
-                    self.window.advance(scanner.cursor());
-                    self.fill(one.segment, bytes).await?;
-                    tokio::task::yield_now().await;
+                    self.window.advance(reading.scanner.cursor());
+                    self.fill(reading.segment, bytes).await?;
+                    filled = true;
                 }
             }
+        }
+    }
+
+    /// Scans the next segment, which must be `one`; lets other tasks run between its pieces.
+    pub async fn scan(&mut self, one: &Surveyed, visit: &mut dyn FnMut(Found<'_>)) -> Result<Scanned, DiskError> {
+        let mut reading = self.begin(one);
+        loop {
+            if let Some(scanned) = self.advance(&mut reading, visit).await? {
+                return Ok(scanned);
+            }
+            tokio::task::yield_now().await;
         }
     }
 

@@ -160,9 +160,9 @@ impl<D: Disk> Pass<'_, D> {
     }
 }
 
-/// Removes what a crash left that no record depends on.
+/// Removes files whose making a crash cut short.
 pub async fn clean<D: Disk>(files: &Files<D>, survey: &Survey) -> Result<(), DiskError> {
-    for path in &survey.leftovers {
+    for path in &survey.unfinished {
         files.disk().remove(path).await.map_err(while_doing("removing", path))?;
     }
     Ok(())

@@ -1,65 +1,96 @@
-//! The next segment, made ready in the background: pre-written or recycled, under its final name, before it is needed.
+//! Segments made ready in the background, before they are needed: pre-written or recycled.
+//!
+//! One stands under its final name, as the next segment. Others stand in a pool under names of their own, so that it is
+//! plain that nothing is in them; at least the reserve, which keeps what was promised should the disk fill up.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::files::Files;
+use super::survey::Survey;
 use crate::disk::{Disk, DiskError, while_doing};
+use crate::limits::SPARES_MAX;
 
 /// Space that one log may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Space {
     /// Size of a segment.
     pub segment_bytes: u64,
-    /// Size of the log at which no segment is added, in bytes; 0: none.
+    /// Size of all logs that share `used` at which no segment is added, in bytes; 0: none.
     pub log_bytes_max: u64,
     /// Free space of the filesystem below which no segment is added, in bytes.
     pub disk_reserve: u64,
+    /// Segments kept in the pool besides the next one.
+    pub reserve: usize,
+    /// Bytes of the segments of all logs that share the bound.
+    pub used: Rc<Cell<u64>>,
 }
 
-/// Reclaimed segments kept for recycling; more are given back to the filesystem.
-const RECLAIMED_MAX: usize = 2;
+/// What a segment is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum For {
+    /// New messages, which can be refused: they leave the reserve.
+    Messages,
+    /// The rest of a batch that could not be written to another segment.
+    Rescue,
+    /// Outcomes and what is written again: waits for space, as these cannot be refused.
+    Outcomes,
+}
 
 /// How often a refused segment is asked for again while nothing is reclaimed.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
-/// The next segment of one log, or why there is none.
+/// What a step of [`Spare::run`] came to.
+enum Provided {
+    /// Something was done; there may be more to do.
+    Step,
+    /// All is there.
+    Enough,
+    /// A bound is reached.
+    Bounded,
+}
+
+/// The next segments of one log, or why there are none.
 pub struct Spare<D: Disk> {
     files: Rc<Files<D>>,
     space: Space,
-    ready: RefCell<Option<(u32, Rc<D::File>)>>,
+    next: RefCell<Option<(u32, Rc<D::File>)>>,
+    /// Spares by the number in their names.
+    pool: RefCell<VecDeque<u32>>,
+    /// Segments that are to become spares: those that nothing is in, then those whose messages have ended.
     reclaimed: RefCell<VecDeque<u32>>,
-    next: Cell<u32>,
+    next_segment: Cell<u32>,
+    /// For the name of the next spare.
+    next_spare: Cell<u32>,
     segments: Cell<u64>,
     starved: Cell<bool>,
     /// A segment is needed now, whatever the bounds.
     urgent: Cell<bool>,
-    urgent_failures: Cell<u64>,
-    overdrawn: Cell<bool>,
     wanted: Notify,
     arrived: Notify,
 }
 
 impl<D: Disk> Spare<D> {
-    /// For a log of `segments` segments whose next one is numbered `next`.
-    pub fn new(files: Rc<Files<D>>, space: Space, next: u32, segments: u64) -> Self {
+    /// For the log that a survey found.
+    pub fn new(files: Rc<Files<D>>, space: Space, survey: &Survey) -> Self {
+        let segments = (survey.segments.len() + survey.unbegun.len() + survey.spares.len()) as u64;
+        space.used.update(|used| used + segments * space.segment_bytes);
         Self {
             files,
             space,
-            ready: RefCell::default(),
-            reclaimed: RefCell::default(),
-            next: Cell::new(next),
+            next: RefCell::default(),
+            pool: RefCell::new(survey.spares.iter().copied().collect()),
+            reclaimed: RefCell::new(survey.unbegun.iter().copied().collect()),
+            next_segment: Cell::new(survey.next_segment),
+            next_spare: Cell::new(survey.spares.iter().max().map_or(0, |newest| newest + 1)),
             segments: Cell::new(segments),
             starved: Cell::new(false),
             urgent: Cell::new(false),
-            urgent_failures: Cell::new(0),
-            overdrawn: Cell::new(false),
             wanted: Notify::new(),
             arrived: Notify::new(),
         }
@@ -70,41 +101,50 @@ impl<D: Disk> Spare<D> {
         self.starved.get()
     }
 
-    /// Bytes of all segments, the spare one and reclaimed ones included.
+    /// Segments that can be had without asking the disk for space.
+    pub fn ready(&self) -> usize {
+        usize::from(self.next.borrow().is_some()) + self.pool.borrow().len()
+    }
+
+    /// Bytes of all segments, spares and reclaimed ones included.
     pub fn log_bytes(&self) -> u64 {
         self.segments.get() * self.space.segment_bytes
     }
 
+    /// Bytes of the segments that hold nothing.
+    pub fn spare_bytes(&self) -> u64 {
+        (self.ready() + self.reclaimed.borrow().len()) as u64 * self.space.segment_bytes
+    }
+
     /// Gives a segment back whose messages have all ended. Oldest first.
     pub fn reclaim(&self, segment: u32) {
-        self.files.forget(segment);
         self.reclaimed.borrow_mut().push_back(segment);
         self.wanted.notify_one();
     }
 
-    /// Whether the last segment was had only by ignoring the bounds: no message may go into it.
-    pub fn is_overdrawn(&self) -> bool {
-        self.overdrawn.get()
-    }
-
-    /// Takes the next segment, waiting for it if need be. When it is needed and not there, the bounds no longer count
-    /// (the segment is for outcomes of accepted messages); only the disk itself can refuse. Then `None`, if the
-    /// caller `may_refuse`; else this waits for space.
-    pub async fn take(&self, may_refuse: bool) -> Option<(u32, Rc<D::File>)> {
-        let failures = self.urgent_failures.get();
+    /// Takes the next segment, waiting for it if need be; `None`: there is none for what it is `wanted` for.
+    ///
+    /// For anything but messages the bounds no longer count when the reserve is used up: only the disk can refuse.
+    pub async fn take(&self, wanted: For) -> Option<(u32, Rc<D::File>)> {
+        let mut asked = false;
         loop {
             let arrived = self.arrived.notified();
-            let ready = self.ready.borrow_mut().take();
-            if ready.is_some() {
-                self.urgent.set(false);
-                self.wanted.notify_one();
-                return ready;
-            }
-            if may_refuse && self.urgent_failures.get() > failures {
+            let refused = match wanted {
+                For::Messages => self.ready() <= self.space.reserve,
+                For::Rescue => self.ready() == 0,
+                For::Outcomes => false,
+            };
+            if refused && self.starved.get() {
                 return None;
             }
-            if !self.urgent.replace(true) {
+            let next = self.next.borrow_mut().take();
+            self.urgent.set(next.is_none() && wanted != For::Messages);
+            // Once: what could not be provided is tried again after a while, not at once.
+            if next.is_some() || !std::mem::replace(&mut asked, true) {
                 self.wanted.notify_one();
+            }
+            if next.is_some() {
+                return next;
             }
             arrived.await;
         }
@@ -114,31 +154,21 @@ impl<D: Disk> Spare<D> {
     pub async fn run(&self) {
         loop {
             let wanted = self.wanted.notified();
-            let needed = self.ready.borrow().is_none();
-            if needed {
-                match self.prepare().await {
-                    Ok(Some(ready)) => {
-                        if !self.overdrawn.get() && self.starved.replace(false) {
-                            tracing::info!(dir = %self.files.dir().display(), "log space is available again");
-                        }
-                        *self.ready.borrow_mut() = Some(ready);
-                        self.arrived.notify_one();
-                        continue;
+            match self.provide().await {
+                Ok(Provided::Step) => continue,
+                Ok(Provided::Enough) => {
+                    if self.starved.replace(false) {
+                        tracing::info!(dir = %self.files.dir().display(), "log space is available again");
                     }
-                    Ok(None) => self.starve("the log has reached its bound", None),
-                    Err(error) => self.starve("no segment can be added", Some(&error)),
+                    wanted.await;
+                    continue;
                 }
-                if self.urgent.get() {
-                    self.urgent_failures.update(|failures| failures + 1);
-                    self.arrived.notify_one();
-                }
-                let _ = tokio::time::timeout(RETRY_EVERY, wanted).await;
-            } else {
-                if let Err(error) = self.trim().await {
-                    tracing::warn!(%error, cause = %error.source, "a reclaimed segment could not be removed");
-                }
-                wanted.await;
+                Ok(Provided::Bounded) => self.starve("the log has reached its bound", None),
+                Err(error) => self.starve("no segment can be added", Some(&error)),
             }
+            // Whoever waits for a segment may have to be refused.
+            self.arrived.notify_one();
+            let _ = tokio::time::timeout(RETRY_EVERY, wanted).await;
         }
     }
 
@@ -149,87 +179,133 @@ impl<D: Disk> Spare<D> {
         }
     }
 
-    /// The next segment under its final name, or `None` at a bound.
-    async fn prepare(&self) -> Result<Option<(u32, Rc<D::File>)>, DiskError> {
-        let disk = self.files.disk();
-        let segment = self.next.get();
-        let path = self.files.path(segment);
-        let file = match self.recycle(&path).await? {
-            Some(file) => {
-                self.overdrawn.set(false);
-                file
-            }
-            None => {
-                let within = self.is_within_bounds().await?;
-                if !within && !self.urgent.get() {
-                    return Ok(None);
-                }
-                let file =
-                    disk.create(&path, self.space.segment_bytes).await.map_err(while_doing("creating", &path))?;
-                self.segments.set(self.segments.get() + 1);
-                self.overdrawn.set(!within);
-                file
-            }
-        };
-        self.next.set(segment + 1);
-        Ok(Some((segment, Rc::new(file))))
-    }
-
-    /// Gives the oldest reclaimed segment the name `path`. One of another size (`SEGMENT_BYTES` was changed), or one
-    /// beyond the bound, is removed instead.
-    async fn recycle(&self, path: &Path) -> Result<Option<D::File>, DiskError> {
-        let disk = self.files.disk();
-        loop {
-            let Some(old) = self.reclaimed.borrow().front().copied() else { return Ok(None) };
-            let old_path = self.files.path(old);
-            let file = match disk.open(&old_path, true).await {
-                // An earlier rename or removal failed and happened all the same. Whether it is durable is unknown, so
-                // what stands under the next name is not used but replaced.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    self.forget_oldest_reclaimed();
-                    continue;
-                }
-                opened => opened.map_err(while_doing("opening", &old_path))?,
-            };
-            let bytes = disk.length(&file).await.map_err(while_doing("asking the length of", &old_path))?;
-            if bytes == self.space.segment_bytes && !self.exceeds_bound(self.segments.get()) {
-                disk.rename(&old_path, path).await.map_err(while_doing("recycling", &old_path))?;
-                self.reclaimed.borrow_mut().pop_front();
-                return Ok(Some(file));
-            }
-            self.remove_oldest_reclaimed().await?;
+    /// The most pressing step towards a next segment, the reserve, and no more.
+    async fn provide(&self) -> Result<Provided, DiskError> {
+        let (reclaimed, pooled) = (!self.reclaimed.borrow().is_empty(), self.pool.borrow().len());
+        let lacks_next = self.next.borrow().is_none();
+        if lacks_next && pooled > 0 && !self.is_in_the_way() {
+            return self.promote().await;
         }
+        if reclaimed {
+            return self.recycle().await;
+        }
+        if lacks_next || pooled < self.space.reserve {
+            return if self.urgent.get() || self.is_within_bounds().await? {
+                self.create().await
+            } else {
+                Ok(Provided::Bounded)
+            };
+        }
+        if pooled > self.space.reserve + SPARES_MAX || (pooled > self.space.reserve && self.exceeds_bound(0)) {
+            let surplus = self.pool.borrow().front().copied().expect("the pool holds more than the reserve");
+            self.remove_spare(surplus).await?;
+            return Ok(Provided::Step);
+        }
+        Ok(Provided::Enough)
     }
 
-    /// Gives space back to the filesystem, oldest first, so that no outcome vanishes before its message.
-    async fn remove_oldest_reclaimed(&self) -> Result<(), DiskError> {
-        let Some(old) = self.reclaimed.borrow().front().copied() else { return Ok(()) };
-        let path = self.files.path(old);
+    /// Whether a segment that was never begun still has the name of the next one.
+    fn is_in_the_way(&self) -> bool {
+        self.reclaimed.borrow().contains(&self.next_segment.get())
+    }
+
+    /// Turns the oldest reclaimed segment into a spare: oldest first and each step durable, so that no outcome vanishes
+    /// before its message.
+    async fn recycle(&self) -> Result<Provided, DiskError> {
+        let oldest = self.reclaimed.borrow().front().copied().expect("the caller has looked");
+        self.files.forget(oldest);
+        let (path, spare) = (self.files.path(oldest), self.next_spare.get());
+        match self.files.disk().rename(&path, &self.files.spare_path(spare)).await {
+            // An earlier try failed and happened all the same; the next change of a name makes it durable too.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(while_doing("recycling", &path)(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        self.reclaimed.borrow_mut().pop_front();
+        self.pool_spare(spare);
+        Ok(Provided::Step)
+    }
+
+    fn pool_spare(&self, spare: u32) {
+        self.next_spare.set(spare + 1);
+        self.pool.borrow_mut().push_back(spare);
+    }
+
+    /// Gives a spare the name of the next segment. One of another size (`SEGMENT_BYTES` was changed) is removed.
+    async fn promote(&self) -> Result<Provided, DiskError> {
+        let spare = self.pool.borrow().front().copied().expect("the caller has looked");
+        let (disk, path) = (self.files.disk(), self.files.spare_path(spare));
+        let file = match disk.open(&path, true).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.forget_spare(spare);
+                return Ok(Provided::Step);
+            }
+            opened => opened.map_err(while_doing("opening", &path))?,
+        };
+        let bytes = disk.length(&file).await.map_err(while_doing("asking the length of", &path))?;
+        if bytes != self.space.segment_bytes {
+            self.remove_spare(spare).await?;
+            return Ok(Provided::Step);
+        }
+        let next = self.next_segment.get();
+        disk.rename(&path, &self.files.path(next)).await.map_err(while_doing("recycling", &path))?;
+        self.pool.borrow_mut().pop_front();
+        self.put(next, file);
+        Ok(Provided::Step)
+    }
+
+    async fn create(&self) -> Result<Provided, DiskError> {
+        let disk = self.files.disk();
+        let bytes = self.space.segment_bytes;
+        let next = self.next_segment.get();
+        if self.next.borrow().is_none() {
+            let path = self.files.path(next);
+            let file = disk.create(&path, bytes).await.map_err(while_doing("creating", &path))?;
+            self.count(1);
+            self.put(next, file);
+        } else {
+            let path = self.files.spare_path(self.next_spare.get());
+            disk.create(&path, bytes).await.map_err(while_doing("creating", &path))?;
+            self.count(1);
+            self.pool_spare(self.next_spare.get());
+        }
+        Ok(Provided::Step)
+    }
+
+    fn put(&self, segment: u32, file: D::File) {
+        self.next_segment.set(segment + 1);
+        *self.next.borrow_mut() = Some((segment, Rc::new(file)));
+        self.arrived.notify_one();
+    }
+
+    async fn remove_spare(&self, spare: u32) -> Result<(), DiskError> {
+        let path = self.files.spare_path(spare);
         match self.files.disk().remove(&path).await {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(while_doing("removing", &path)(error)),
-            _ => self.forget_oldest_reclaimed(),
+            Ok(()) | Err(_) => self.forget_spare(spare),
         }
         Ok(())
     }
 
-    fn forget_oldest_reclaimed(&self) {
-        self.reclaimed.borrow_mut().pop_front();
-        self.segments.set(self.segments.get() - 1);
+    fn forget_spare(&self, spare: u32) {
+        self.pool.borrow_mut().retain(|other| *other != spare);
+        self.count(-1);
     }
 
-    const fn exceeds_bound(&self, segments: u64) -> bool {
-        self.space.log_bytes_max > 0 && segments * self.space.segment_bytes > self.space.log_bytes_max
+    fn count(&self, change: i64) {
+        self.segments.update(|segments| segments.saturating_add_signed(change));
+        let bytes = self.space.segment_bytes.cast_signed() * change;
+        self.space.used.update(|used| used.saturating_add_signed(bytes));
     }
 
-    async fn trim(&self) -> Result<(), DiskError> {
-        while self.reclaimed.borrow().len() > RECLAIMED_MAX {
-            self.remove_oldest_reclaimed().await?;
-        }
-        Ok(())
+    fn exceeds_bound(&self, more_segments: u64) -> bool {
+        let used = self.space.used.get() + more_segments * self.space.segment_bytes;
+        self.space.log_bytes_max > 0 && used > self.space.log_bytes_max
     }
 
     async fn is_within_bounds(&self) -> Result<bool, DiskError> {
-        if self.exceeds_bound(self.segments.get() + 1) {
+        if self.exceeds_bound(1) {
             return Ok(false);
         }
         let dir = self.files.dir();

@@ -35,8 +35,12 @@ pub struct Surveyed {
 pub struct Survey {
     /// The segments that were begun, oldest first.
     pub segments: Vec<Surveyed>,
-    /// Files that no record depends on: unfinished ones, and segments made ready but never begun.
-    pub leftovers: Vec<PathBuf>,
+    /// Segments that have their name and were never begun, or by a write that failed: nothing is in them.
+    pub unbegun: Vec<u32>,
+    /// Files that are ready to become segments, by the numbers in their names.
+    pub spares: Vec<u32>,
+    /// Files whose making a crash cut short.
+    pub unfinished: Vec<PathBuf>,
     /// How the newest segment ended.
     pub end: Option<Sealed>,
     /// The number for the next segment.
@@ -101,11 +105,14 @@ async fn list<D: Disk>(files: &Files<D>, survey: &mut Survey) -> Result<Vec<Surv
     for name in names {
         if let Some(segment) = files::segment_of_name(&name) {
             segments.push(segment);
+        } else if let Some(spare) = files::spare_of_name(&name) {
+            survey.spares.push(spare);
         } else if name.ends_with(UNFINISHED) {
-            survey.leftovers.push(files.dir().join(name));
+            survey.unfinished.push(files.dir().join(name));
         }
     }
     segments.sort_unstable();
+    survey.spares.sort_unstable();
     let looks = segments.into_iter().map(|segment| look(files, segment));
     stream::iter(looks).buffered(RECOVERY_READS_MAX).try_collect().await
 }
@@ -158,7 +165,7 @@ async fn newest_begun<D: Disk>(
         if intact || newest.header.is_some() || scanned.sealed.batches > 0 {
             return Ok(Some(End { scanned, accepted, floor: newest.header.and_then(|header| header.floor) }));
         }
-        survey.leftovers.push(files.path(newest.segment));
+        survey.unbegun.push(newest.segment);
         found.pop();
     }
     Ok(None)

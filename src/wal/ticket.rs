@@ -9,8 +9,14 @@ use crate::message::MessageId;
 
 /// The record is not durable and never will be: its batch could not be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the log could not be written")]
-pub struct CommitFailed;
+pub enum CommitFailed {
+    /// The disk refused.
+    #[error("the log could not be written")]
+    Unwritten,
+    /// There is no space for it.
+    #[error("there is no log space")]
+    NoSpace,
+}
 
 /// Opens once, when the fate of a batch is known.
 #[derive(Debug, Default)]
@@ -24,29 +30,34 @@ enum Fate {
     /// Every record is durable.
     Durable,
     /// The messages of the batch are refused; its outcomes are being written again elsewhere.
-    MessagesRefused,
+    MessagesRefused(CommitFailed),
     /// The messages of the batch are refused; its outcomes are durable.
-    OutcomesDurable,
+    OutcomesDurable(CommitFailed),
 }
 
 impl Gate {
     /// Every record is durable.
     pub fn open(&self) {
-        self.settle(None, Fate::Durable);
+        assert_eq!(self.fate.get(), None, "a batch has one fate");
+        self.settle(Fate::Durable);
     }
 
     /// No message of the batch is durable, nor will be.
-    pub fn refuse_messages(&self) {
-        self.settle(None, Fate::MessagesRefused);
+    pub fn refuse_messages(&self, why: CommitFailed) {
+        assert_eq!(self.fate.get(), None, "a batch has one fate");
+        self.settle(Fate::MessagesRefused(why));
     }
 
     /// The outcomes of a batch whose messages were refused are durable.
     pub fn open_outcomes(&self) {
-        self.settle(Some(Fate::MessagesRefused), Fate::OutcomesDurable);
+        let Some(Fate::MessagesRefused(why)) = self.fate.get() else {
+            panic!("outcomes are written again when the messages have been refused")
+        };
+        self.settle(Fate::OutcomesDurable(why));
     }
 
-    fn settle(&self, before: Option<Fate>, fate: Fate) {
-        assert_eq!(self.fate.replace(Some(fate)), before, "a batch has one fate");
+    fn settle(&self, fate: Fate) {
+        self.fate.set(Some(fate));
         for waker in self.waiting.take() {
             waker.wake();
         }
@@ -65,7 +76,8 @@ pub struct Ticket {
 
 impl Ticket {
     /// For a record of the message `id` in the batch behind `gate`; `is_message`: the record is the message itself,
-    /// which can be refused, as an outcome cannot.
+    /// which can be refused, as outcomes and
+    /// what is written again cannot.
     pub const fn new(gate: Rc<Gate>, id: MessageId, is_message: bool) -> Self {
         Self { gate, id, is_message, place: None }
     }
@@ -74,8 +86,8 @@ impl Ticket {
     pub fn is_settled(&self) -> bool {
         match self.gate.fate.get() {
             None => false,
-            Some(Fate::Durable | Fate::OutcomesDurable) => true,
-            Some(Fate::MessagesRefused) => self.is_message,
+            Some(Fate::Durable | Fate::OutcomesDurable(_)) => true,
+            Some(Fate::MessagesRefused(_)) => self.is_message,
         }
     }
 
@@ -92,11 +104,11 @@ impl Future for Ticket {
         let fate = self.gate.fate.get();
         match fate {
             Some(Fate::Durable) => return Poll::Ready(Ok(self.id)),
-            Some(Fate::MessagesRefused | Fate::OutcomesDurable) if self.is_message => {
-                return Poll::Ready(Err(CommitFailed));
+            Some(Fate::MessagesRefused(why) | Fate::OutcomesDurable(why)) if self.is_message => {
+                return Poll::Ready(Err(why));
             }
-            Some(Fate::OutcomesDurable) => return Poll::Ready(Ok(self.id)),
-            Some(Fate::MessagesRefused) | None => {}
+            Some(Fate::OutcomesDurable(_)) => return Poll::Ready(Ok(self.id)),
+            Some(Fate::MessagesRefused(_)) | None => {}
         }
         let gate = Rc::clone(&self.gate);
         let mut waiting = gate.waiting.borrow_mut();
@@ -143,8 +155,8 @@ mod tests {
         for (number, outcome) in outcomes.iter_mut().enumerate() {
             assert!(poll(Pin::new(outcome), number + 1).is_pending());
         }
-        gate.refuse_messages();
-        assert_eq!(poll(message, 0), Poll::Ready(Err(CommitFailed)));
+        gate.refuse_messages(CommitFailed::NoSpace);
+        assert_eq!(poll(message, 0), Poll::Ready(Err(CommitFailed::NoSpace)));
         for (number, outcome) in outcomes.iter_mut().enumerate().rev() {
             assert!(poll(Pin::new(outcome), number + 1).is_pending());
         }

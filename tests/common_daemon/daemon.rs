@@ -54,11 +54,17 @@ impl Daemon {
         Self { child, lines, addresses: None }
     }
 
-    /// Starts one and waits until it listens.
+    /// Starts one and waits until it listens and has read its log.
     pub async fn start(dir: &Path, variables: &[(&str, &str)]) -> Self {
         let mut daemon = Self::spawn(dir, variables);
         daemon.listening().await;
+        super::until("it has read its log", || daemon.has_recovered()).await;
         daemon
+    }
+
+    fn has_recovered(&self) -> bool {
+        let recovered = self.lines().lines().filter(|line| line.contains("\"message\":\"recovered\"")).count();
+        self.said("listening").is_some_and(|line| line["shards"] == recovered)
     }
 
     /// Waits until it listens.

@@ -51,7 +51,7 @@ impl Daemon {
         let mut daemon = Self { child, lines, reader: Some(reader), data: unset, admin: unset, directory };
         let addresses = daemon.lines.until(|(lines, ended)| {
             assert!(!*ended, "the daemon ended instead of listening: {lines:#?}");
-            lines.iter().find_map(|line| listening(line))
+            ready(lines)
         });
         (daemon.data, daemon.admin) = addresses.expect("the daemon listens in time");
         daemon
@@ -162,9 +162,11 @@ fn spawn(directory: &TempDir, variables: &[(&str, &str)], arguments: &[&str]) ->
     (child, lines, reader)
 }
 
-/// Both addresses, from the line that says that it listens.
-fn listening(line: &str) -> Option<(SocketAddr, SocketAddr)> {
-    let line: serde_json::Value = serde_json::from_str(line).ok()?;
-    let address = |name: &str| line[name].as_str()?.parse().ok();
-    if line["message"] == "listening" { Some((address("listen")?, address("admin")?)) } else { None }
+/// Both addresses, once it listens and has read its log.
+fn ready(lines: &[String]) -> Option<(SocketAddr, SocketAddr)> {
+    let lines: Vec<serde_json::Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let listening = lines.iter().find(|line| line["message"] == "listening")?;
+    let recovered = lines.iter().filter(|line| line["message"] == "recovered").count();
+    let address = |name: &str| listening[name].as_str()?.parse().ok();
+    (listening["shards"] == recovered).then_some((address("listen")?, address("admin")?))
 }

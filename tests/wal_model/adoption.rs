@@ -11,7 +11,7 @@ use dispatcher::wal::payload::{Payload, Progress, Tried};
 
 use super::disk::{Fault, Kind, SimDisk};
 use super::random::{SharedModel, submit};
-use super::world::{self, UNBOUNDED, World, fold, limits, log_dir};
+use super::world::{self, World, fold, limits, log_dir, unbounded};
 
 const ORPHAN: u32 = 3;
 const MESSAGES: usize = 12;
@@ -22,7 +22,7 @@ const OPERATIONS_MAX: u64 = 300;
 /// A log of another shard whose messages fill several batches of the adopter's; the last one was tried once.
 fn orphaned(disk: &SimDisk, model: &SharedModel) {
     world::live(async {
-        let world = world::start(disk, ORPHAN, UNBOUNDED, 5).await.unwrap();
+        let world = world::start(disk, ORPHAN, unbounded(), 5).await.unwrap();
         let mut random = Xorshift::new(2);
         for _ in 0..MESSAGES {
             submit(&world, model, random.next().to_le_bytes().repeat(2500));
@@ -63,7 +63,7 @@ fn run(trouble: impl Fn(&SimDisk), seed: u64) -> bool {
     trouble(&disk);
     let undisturbed = world::live(async {
         let adopting = async {
-            let world = world::start(&disk, 0, UNBOUNDED, 6).await?;
+            let world = world::start(&disk, 0, unbounded(), 6).await?;
             tokio::select! {
                 biased;
                 adopted = adopt(&disk, &world) => adopted,
@@ -80,7 +80,7 @@ fn run(trouble: impl Fn(&SimDisk), seed: u64) -> bool {
     disk.crash();
     disk.restart();
     world::live(async {
-        let world = world::start(&disk, 0, UNBOUNDED, 6).await.unwrap();
+        let world = world::start(&disk, 0, unbounded(), 6).await.unwrap();
         adopt(&disk, &world).await.unwrap();
         disk.crash();
     });

@@ -5,12 +5,12 @@ use dispatcher::wal::files::segment_name;
 
 use super::disk::SimDisk;
 use super::random::{SharedModel, finish, submit};
-use super::world::{self, UNBOUNDED, fold, log_dir};
+use super::world::{self, fold, log_dir, unbounded};
 
 /// Writes messages of `body_bytes` bytes, each in a batch of its own.
 fn written(disk: &SimDisk, model: &SharedModel, messages: u64, body_bytes: usize) {
     world::live(async {
-        let world = world::start(disk, 0, UNBOUNDED, 5).await.unwrap();
+        let world = world::start(disk, 0, unbounded(), 5).await.unwrap();
         let mut random = Xorshift::new(2);
         for _ in 0..messages {
             submit(&world, model, random.next().to_le_bytes().repeat(body_bytes / 8));
@@ -62,11 +62,11 @@ fn a_missing_segment_costs_only_its_own_messages_and_the_log_goes_on() {
     for missing in 0..4 {
         let disk = SimDisk::new(1);
         let model = SharedModel::default();
-        // Segments 0 to 3 hold one, five, three, … batches.
+        // Segments 0 to 3 hold one, five, three, … batches, and too much of them is alive for relocation.
         written(&disk, &model, 1, 40_000);
-        written(&disk, &model, 5, 8);
-        written(&disk, &model, 3, 8);
-        written(&disk, &model, 1, 8);
+        written(&disk, &model, 5, 8_000);
+        written(&disk, &model, 3, 12_000);
+        written(&disk, &model, 1, 30_000);
         let path = log_dir("log", 0).join(segment_name(missing));
         let fewer = SimDisk::new(2);
         for (name, contents) in disk.files().into_iter().filter(|(name, _)| *name != path) {
@@ -77,7 +77,7 @@ fn a_missing_segment_costs_only_its_own_messages_and_the_log_goes_on() {
         assert_eq!(left.live.len(), 10 - own, "without segment {missing}");
         model.borrow_mut().messages.retain(|id, _| left.live.contains_key(id));
         world::live(async {
-            let world = world::start(&fewer, 0, UNBOUNDED, 9).await.unwrap();
+            let world = world::start(&fewer, 0, unbounded(), 9).await.unwrap();
             for _ in 0..8 {
                 submit(&world, &model, vec![1; 30_000]);
             }
@@ -94,7 +94,7 @@ fn a_log_whose_only_segment_was_not_begun_goes_on_with_its_number() {
     let model = SharedModel::default();
     disk.put(&log_dir("log", 0).join(segment_name(1)), vec![0; usize::try_from(world::SEGMENT_BYTES).unwrap()]);
     world::live(async {
-        let world = world::start(&disk, 0, UNBOUNDED, 5).await.unwrap();
+        let world = world::start(&disk, 0, unbounded(), 5).await.unwrap();
         assert_eq!(world.next_segment, 1);
         for _ in 0..8 {
             submit(&world, &model, vec![1; 30_000]);

@@ -9,18 +9,19 @@ use dispatcher::message::Xorshift;
 use dispatcher::schedule::attempt::{Attempt, Failure, Outcome};
 use dispatcher::schedule::scheduler::Next;
 use dispatcher::shard::Shard;
+use dispatcher::wal::log::Need;
 use dispatcher::wal::spare::Space;
 
 use super::disk::{Fault, Kind, SimDisk};
 use super::model::{Fate, Model};
-use super::world::{self, RETRIES_MAX, SEGMENT_BYTES, UNBOUNDED, World, fold_twice};
+use super::world::{self, RETRIES_MAX, SEGMENT_BYTES, World, fold_twice, unbounded};
 
 /// Seeds of one run; any of them can be run alone.
 const SEEDS: u64 = 400;
 const LIVES: u64 = 5;
 
-/// A log of which everything has ended keeps the active segment, the next one, and two to recycle.
-const IDLE_SEGMENTS_MAX: u64 = 4;
+/// A log of which everything has ended keeps the active segment, the next one, the reserve, and two to recycle.
+const IDLE_SEGMENTS_MAX: u64 = 5;
 
 pub type SharedModel = Rc<RefCell<Model>>;
 
@@ -62,7 +63,7 @@ pub fn deliver(shard: &Rc<Shard<SimDisk>>, model: &SharedModel, verdict: u64) ->
         }
         let stored = match shard.fetch(order.slot).await {
             Ok(stored) => stored,
-            Err(error) => return shard.postpone(order.slot, &error),
+            Err(error) => return shard.cannot_read(order.slot, &error).await,
         };
         assert!(stored.message().body == model.borrow_mut().entry(id).body, "{id} is not what was sent");
         model.borrow_mut().begin(id, order.attempt, order.maybe_duplicate);
@@ -74,7 +75,7 @@ pub fn deliver(shard: &Rc<Shard<SimDisk>>, model: &SharedModel, verdict: u64) ->
             entry.given_up = !delivered && order.attempt > RETRIES_MAX;
             if delivered || entry.given_up {
                 entry.fate = Fate::Ending;
-            } else if shard.log().has_room_for_retries() {
+            } else if shard.log().has_room(Need::Retry, 64) {
                 entry.attempts.1 = order.attempt;
             } else {
                 entry.unwritten = true;
@@ -125,7 +126,11 @@ pub async fn finish(world: &World, model: &SharedModel) {
 }
 
 fn space_of(random: &mut Xorshift) -> Space {
-    if random.next().is_multiple_of(3) { Space { log_bytes_max: 6 * SEGMENT_BYTES, ..UNBOUNDED } } else { UNBOUNDED }
+    if random.next().is_multiple_of(3) {
+        Space { log_bytes_max: 6 * SEGMENT_BYTES, ..unbounded() }
+    } else {
+        unbounded()
+    }
 }
 
 /// Some lives that end in a crash, one of them perhaps with a failing write, and one that ends all messages.
@@ -142,7 +147,7 @@ fn run(seed: u64, with_faults: bool) {
             disk.fail(Fault { at: random.next() % 100, kind, forever: random.next().is_multiple_of(8) });
         }
         world::live(async {
-            let starting = world::start(&disk, 0, space, random.next());
+            let starting = world::start(&disk, 0, space.clone(), random.next());
             let world = tokio::select! {
                 biased;
                 world = starting => world,
@@ -159,7 +164,7 @@ fn run(seed: u64, with_faults: bool) {
         model.borrow_mut().recovered(&fold_twice(&disk, 0));
     }
     world::live(async {
-        let world = world::start(&disk, 0, space, random.next()).await.unwrap();
+        let world = world::start(&disk, 0, space.clone(), random.next()).await.unwrap();
         assert_eq!(world.damaged, 0);
         finish(&world, &model).await;
         disk.crash();

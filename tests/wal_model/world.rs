@@ -32,7 +32,10 @@ use super::disk::SimDisk;
 pub const SEGMENT_BYTES: u64 = 64 << 10;
 /// Retries before a message is given up.
 pub const RETRIES_MAX: u16 = 2;
-pub const UNBOUNDED: Space = Space { segment_bytes: SEGMENT_BYTES, log_bytes_max: 0, disk_reserve: 0 };
+/// Space that only the disk bounds.
+pub fn unbounded() -> Space {
+    Space { segment_bytes: SEGMENT_BYTES, log_bytes_max: 0, disk_reserve: 0, reserve: 1, used: Rc::default() }
+}
 pub const HEAD: &[u8] = b"POST /hook HTTP/1.1\r\nHost: b\r\n";
 
 /// A running shard. Its loops are tasks of the current `LocalSet`.
@@ -101,26 +104,15 @@ pub async fn start(disk: &SimDisk, number: u32, space: Space, seed: u64) -> Resu
     let found = survey::survey(&files, 0xBEEF).await.map_err(text)?;
     recovery::clean(&files, &found).await.map_err(|error| error.to_string())?;
     state.add_segments(&found);
-    let log = Rc::new(Log::new(files, space, &found));
+    let space = Space { used: Rc::default(), ..space };
+    let log = Rc::new(Log::new(files, space.clone(), &found));
     ids.advance_past(found.newest.unwrap_or_default());
-    let replayed =
-        recovery::replay(log.files(), &found, Some(Path::new("corrupt")), &mut |Visit { id, payload, at }| {
-            assert!(found.newest.is_none_or(|newest| id <= newest), "the survey knows of the newest message");
-            state.recover(id, &payload, at);
-        })
-        .await
-        .map_err(text)?;
-    state.check();
     let mut graves = Index::default();
     let files = Rc::new(Files::new(disk.clone(), log_dir("dead", number), number));
-    let fold = &mut |visit: Visit<'_>| DeadLetters::<SimDisk>::fold(&mut graves, &visit);
     let dead = survey::survey(&files, 0xBEEF).await.map_err(text)?;
     recovery::clean(&files, &dead).await.map_err(|error| error.to_string())?;
-    recovery::replay(&files, &dead, Some(Path::new("corrupt")), fold).await.map_err(text)?;
-    let dead_log = Rc::new(Log::new(files, Space { log_bytes_max: 0, ..space }, &dead));
-    while let Some(ended) = state.reclaim(found.next_segment) {
-        log.spare().reclaim(ended);
-    }
+    graves.add_segments(&dead);
+    let dead_log = Rc::new(Log::new(files, Space { log_bytes_max: 0, reserve: 0, ..space }, &dead));
     let settings = Settings {
         default_timeout: Millis(1000),
         backoff: Backoff { base: Millis(0), factor: 1.0, max: Millis(0), jitter: 0.0, retries_max: RETRIES_MAX },
@@ -128,6 +120,7 @@ pub async fn start(disk: &SimDisk, number: u32, space: Space, seed: u64) -> Resu
         memory_max: 64 << 20,
         message_bytes_max: message_bytes_max(SEGMENT_BYTES),
         clock: Clock::SYSTEM,
+        corrupt: PathBuf::from("corrupt"),
     };
     let dead_letters = DeadLetters::new(dead_log, graves);
     let shard = Rc::new(Shard::new(settings, state, log, dead_letters, ids, ShardMetrics::default(), seed));
@@ -152,8 +145,13 @@ pub async fn start(disk: &SimDisk, number: u32, space: Space, seed: u64) -> Resu
         () = shard.log().begun() => {}
         failed = until(|| failed.borrow().is_some()) => return Err(format!("the log failed ({failed}) or never began")),
     }
+    let relocating = Rc::clone(&shard);
+    spawn(async move { relocating.relocate_loop().await });
+    let replayed = shard.recover_messages(&found).await.map_err(text)?;
+    let dead_replayed = shard.recover_dead_letters(&dead).await.map_err(text)?;
     shard.settle();
-    Ok(World { shard, failed, next_segment: found.next_segment, damaged: replayed.damaged })
+    let damaged = replayed.damaged + dead_replayed.damaged;
+    Ok(World { shard, failed, next_segment: found.next_segment, damaged })
 }
 
 impl World {

@@ -18,10 +18,10 @@ fn at(ms: u64) -> Now {
 }
 
 fn main() {
-    let waiting = if is_bench() { 100_000 } else { 10 };
+    let waiting = if is_bench() { 5_000_000 } else { 10 };
     let batch: u32 = if is_bench() { 64 } else { 2 };
     let items = batch as usize;
-    for origins in [1, 64, 4096] {
+    for (origins, waiting) in [(1, 0), (1, waiting / 50), (1, waiting), (64, waiting), (4096, waiting)] {
         let hosts: Vec<String> = (0..origins).map(|number| format!("host{number}.test")).collect();
         let origin =
             |slot: u32| OriginRef { scheme: Scheme::Http, host: &hosts[slot as usize % hosts.len()], port: 80 };
@@ -50,7 +50,7 @@ fn main() {
     let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
     let mut ms = 0;
     measure(
-        "enter delayed, fall due, be ordered, end",
+        "enter delayed, fall due, be ordered, end; none else",
         items,
         || (),
         |()| {

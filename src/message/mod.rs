@@ -1,15 +1,15 @@
 //! The nouns: [`MessageId`], [`Origin`], and the [`Draft`] of a message that is not durable yet.
 
+// Large tables.
+mod chunks;
 // Ids.
 mod id;
 // Destinations.
 mod origin;
-// Tables of live messages.
-mod slots;
 
+pub use chunks::Chunks;
 pub use id::{IdSource, MessageId, Xorshift};
 pub use origin::{Origin, OriginError, OriginRef, Scheme};
-pub use slots::SlotTable;
 
 use crate::time::Millis;
 

@@ -1,7 +1,7 @@
 //! Doubly linked lists through one table of nodes: a message is in exactly one list, and leaves it in O(1).
 
 pub use super::node::{Node, NodeState};
-use crate::message::{Slot, SlotTable};
+use crate::message::{Chunks, Slot};
 
 /// No node: no slot has this number.
 const NONE: u32 = u32::MAX;
@@ -38,7 +38,7 @@ impl List {
 
 /// The table of nodes, by [`Slot`].
 #[derive(Debug, Default)]
-pub struct Nodes(SlotTable<Node>);
+pub struct Nodes(Chunks<Node>);
 
 impl Nodes {
     /// The node of a slot that has been entered.
@@ -63,7 +63,7 @@ impl Nodes {
 
     /// All slots that hold a message.
     pub fn occupied(&self) -> impl Iterator<Item = Slot> + '_ {
-        self.0.iter().filter(|(_, node)| node.state() != NodeState::Vacant).map(|(slot, _)| slot)
+        self.0.iter().filter(|(_, node)| node.state() != NodeState::Vacant).map(|(slot, _)| Slot(slot))
     }
 
     /// Appends a node that is in no list.

@@ -6,7 +6,7 @@ pub use super::place::{Location, RecordStart};
 use super::survey::Survey;
 pub use super::usage::Usage;
 use super::usage::Usages;
-use crate::message::{MessageId, Slot, SlotTable};
+use crate::message::{Chunks, MessageId, Slot};
 use crate::time::UnixMillis;
 
 /// A live message, or a slot for the next one: then the id is the number of a further free slot.
@@ -25,7 +25,7 @@ const EXACT_MAX: usize = 1 << 16;
 #[derive(Debug, Default)]
 pub struct Index {
     ids: Ids,
-    entries: SlotTable<Entry>,
+    entries: Chunks<Entry>,
     /// The slot emptied last; the others hang on it.
     free: Option<Slot>,
     usages: Usages,
@@ -86,7 +86,7 @@ impl Index {
                 self.entries[slot] = entry;
                 slot
             }
-            None => self.entries.push(entry),
+            None => Slot(self.entries.push(entry)),
         };
         let entries = &self.entries;
         self.ids.insert(id, slot, |slot| entries[slot].id);
@@ -184,7 +184,7 @@ impl Index {
         assert_eq!((live, live_bytes), (self.len(), self.live_bytes), "counts of segments add up");
         let occupied = self.entries.iter().filter(|(_, entry)| !entry.place.is_vacant());
         for (slot, entry) in occupied {
-            assert_eq!(self.find(entry.id), Some(slot), "a live message is found by its id");
+            assert_eq!(self.find(entry.id), Some(Slot(slot)), "a live message is found by its id");
             live -= 1;
         }
         assert_eq!(live, 0, "every live message has an entry");

@@ -13,7 +13,7 @@ mod lanes;
 // Lists through one table of nodes.
 pub mod links;
 // A message's place in the schedule.
-mod node;
+pub mod node;
 // Whose turn it is.
 pub mod scheduler;
 // Delayed messages by due time.

@@ -81,7 +81,7 @@ impl Node {
         (DUE_HIGH.get(self.rest) as u64) << u32::BITS | self.due_low as u64
     }
 
-    /// Changes when it is due; later than [`DUE_MAX`] is then.
+    /// Changes when it is due: at [`DUE_MAX`], if later.
     #[allow(clippy::cast_possible_truncation, reason = "split into its two halves")]
     pub fn set_due(&mut self, due: u64) {
         let due = due.min(DUE_MAX);

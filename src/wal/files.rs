@@ -200,3 +200,7 @@ impl<D: Disk> Files<D> {
 }
 
 const _: () = assert!(PROBE_BYTES >= BLOCK_BYTES + HEADER_BYTES, "a header at a block's end is read whole");
+
+#[cfg(test)]
+#[path = "files_tests.rs"]
+mod tests;

@@ -88,7 +88,15 @@ fn origin(hosts: &[String], number: u64) -> OriginRef<'_> {
 
 fn accepted(origin: OriginRef<'_>) -> Payload<'_> {
     let progress = Progress::default();
-    Payload::Accepted(Accepted { accepted: UnixMillis(WALL), timeout: None, origin, progress, head: b"", body: b"" })
+    Payload::Accepted(Accepted {
+        accepted: UnixMillis(WALL),
+        timeout: None,
+        origin,
+        again: false,
+        progress,
+        head: b"",
+        body: b"",
+    })
 }
 
 fn run(messages: u64) {

@@ -13,6 +13,9 @@ pub const BATCH_BYTES: usize = 1 << 20;
 /// message does not hold a large buffer in the cache, and at a high rate none has to grow.
 pub const BATCH_START_BYTES: usize = 8 << 10;
 
+/// While no segment can be added, records are gathered for this long before they are written, in milliseconds.
+pub const GATHER_MS: u64 = 10;
+
 /// Smallest and largest `SEGMENT_BYTES`.
 pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 /// See [`SEGMENT_BYTES_MIN`]. Offsets within a segment are 32-bit in the index.

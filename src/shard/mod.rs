@@ -95,6 +95,8 @@ pub struct Shard<D: Disk> {
     written_bytes: Cell<u64>,
     /// There may be something to relocate.
     shrink: Notify,
+    /// A segment is being emptied.
+    relocating: Cell<bool>,
 }
 
 /// Memory promised to one message until this is dropped.
@@ -139,6 +141,7 @@ impl<D: Disk> Shard<D> {
             recovered: Cell::new(false),
             written_bytes: Cell::new(0),
             shrink: Notify::new(),
+            relocating: Cell::new(false),
         }
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Shard;
 use super::conclude::{self, Conclusion};
 use crate::disk::Disk;
-use crate::limits::{ANSWER_BYTES_MAX, BLOCK_BYTES, POSTPONE_MS, SPACE_POLL_MS};
+use crate::limits::{ANSWER_BYTES_MAX, BLOCK_BYTES, HISTORY_MAX, POSTPONE_MS, SPACE_POLL_MS};
 use crate::message::{MessageId, Slot};
 use crate::schedule::attempt::{Attempt, Failure, Outcome};
 use crate::schedule::scheduler::{Next, Now, Order};
@@ -46,8 +46,9 @@ impl<D: Disk> Shard<D> {
             return Next::Idle;
         }
         let now = self.now();
-        // What could not be concluded is not begun; nothing tells when there is space again.
-        if !self.log.has_room(Need::Outcome, 0) {
+        // The last space is for relocation, as long as that gives back more than it takes: it does so soon. Else there
+        // is nothing to wait for.
+        if self.relocating.get() && !self.log.has_room(Need::Outcome, 0) {
             return Next::Wait(now.tick + SPACE_POLL_MS);
         }
         self.state.borrow_mut().next(now)
@@ -190,7 +191,7 @@ impl<D: Disk> Shard<D> {
                 self.log.append(id, &Payload::Retry(progress));
             }
             // It stays where it is until its dead letter has a place; the attempts that are made meanwhile are extra.
-            Conclusion::GiveUp(_, progress) if !self.can_bury(&message, &progress) => {
+            Conclusion::GiveUp(_, progress) if !self.can_bury(message.head.len() + message.body.len()) => {
                 tracing::warn!(%id, origin = %order.origin, "no space for a dead letter: the message is put off");
                 let (attempts, maybe_duplicate) = (progress.attempts, progress.maybe_duplicate);
                 self.put_off(order.slot, attempts, maybe_duplicate);
@@ -202,9 +203,9 @@ impl<D: Disk> Shard<D> {
         }
     }
 
-    fn can_bury(&self, message: &Accepted<'_>, progress: &Progress) -> bool {
-        let history_bytes = progress.history.len() * TRIED_BYTES;
-        let bytes = message.head.len() + message.body.len() + history_bytes + ANSWER_BYTES_MAX + BLOCK_BYTES;
+    /// Whether the dead letter log has room for a message of `message_bytes`, head and body.
+    pub fn can_bury(&self, message_bytes: usize) -> bool {
+        let bytes = message_bytes + HISTORY_MAX * TRIED_BYTES + ANSWER_BYTES_MAX + BLOCK_BYTES;
         self.dead_letters.log().has_room(Need::Move, bytes)
     }
 

@@ -79,7 +79,7 @@ impl Pass {
         let waste = size.live.saturating_mul(self.waste_permille) / 1000;
         let (dead, slack) = (size.dead(), RELOCATE_SLACK_SEGMENTS * size.segment);
         let pays = dead > waste + waste / 4 + size.segment;
-        let enough = if pressed { (2 * size.segment).max(size.used / 16) } else { size.live / 2 + slack };
+        let enough = if pressed { size.segment + size.used / 16 } else { size.live / 2 + slack };
         pays && dead > enough
     }
 
@@ -113,8 +113,8 @@ mod tests {
             assert!(!pass.is_wanted(size(live + live / 2 + SLACK, live), false));
             assert!(pass.is_wanted(size(live + live / 2 + SLACK + 1, live), false));
         }
-        assert!(pass.is_wanted(size(10 * SEGMENT, 7 * SEGMENT), true));
-        assert!(!pass.is_wanted(size(10 * SEGMENT, 8 * SEGMENT), true), "too little to gain");
+        assert!(pass.is_wanted(size(16 * SEGMENT, 13 * SEGMENT), true));
+        assert!(!pass.is_wanted(size(16 * SEGMENT, 14 * SEGMENT), true), "too little to gain");
     }
 
     /// One message a segment, of a bit more than half its size: going around changes nothing.

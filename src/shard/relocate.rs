@@ -41,7 +41,9 @@ impl<D: Disk> Shard<D> {
     pub async fn relocate_loop(&self) {
         let (mut pace, mut pass) = (Pace::new(monotonic_now()), Pass::default());
         loop {
-            let Some(segment) = self.candidate(&mut pass) else {
+            let candidate = self.candidate(&mut pass);
+            self.relocating.set(candidate.is_some());
+            let Some(segment) = candidate else {
                 // Lack of space is not told, so it is looked for every now and then.
                 let _ = tokio::time::timeout(Duration::from_secs(1), self.shrink.notified()).await;
                 continue;
@@ -160,12 +162,13 @@ impl<D: Disk> Shard<D> {
     /// Waits for what was about to end when it was met, and deals with what was not met because it is damaged.
     async fn move_rest(&self, segment: u32) -> Result<(), DiskError> {
         loop {
-            let left = {
+            let mut left: Vec<MessageId> = {
                 let state = self.state.borrow();
-                let live = state.index().usage(segment).is_some_and(|usage| usage.live > 0);
                 let index = state.index();
+                let live = index.usage(segment).is_some_and(|usage| usage.live > 0);
                 if live { index.live_in(segment).into_iter().map(|slot| index.id(slot)).collect() } else { Vec::new() }
             };
+            left.sort_unstable();
             if left.is_empty() {
                 return Ok(());
             }

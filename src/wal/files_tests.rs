@@ -25,7 +25,8 @@ fn sealed() -> Sealed {
     for tried in [1000, 1, 1000] {
         batch.push(MessageId([2; 16]), &retry(tried));
     }
-    let position = Position { shard: SHARD, segment: SEGMENT, offset: u32::try_from(BLOCK_BYTES).expect("a block") };
+    let position =
+        Position { shard: SHARD, segment: SEGMENT, salt: None, offset: u32::try_from(BLOCK_BYTES).expect("a block") };
     batch.seal(0, position)
 }
 

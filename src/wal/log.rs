@@ -17,7 +17,7 @@ use super::survey::Survey;
 use super::ticket::{CommitFailed, Gate, Ticket};
 use super::writer::Writer;
 use crate::disk::{Disk, DiskError};
-use crate::limits::{BATCH_BYTES, BATCH_START_BYTES, BLOCK_BYTES, to_usize};
+use crate::limits::{BATCH_BYTES, BATCH_START_BYTES, BLOCK_BYTES, GATHER_MS, to_usize};
 use crate::message::MessageId;
 use crate::time::{Clock, monotonic_now};
 
@@ -198,6 +198,10 @@ impl<D: Disk> Log<D> {
         }
         loop {
             let appended = self.appended.notified();
+            if self.spare.is_starved() {
+                // A block for each outcome would take more space than the messages that end give back.
+                tokio::time::sleep(Duration::from_millis(GATHER_MS)).await;
+            }
             let next = self.queue.borrow_mut().pop_front();
             let Some(Pending { batch, gate }) = next else {
                 appended.await;

@@ -5,9 +5,13 @@
 
 #[path = "wal_model/adoption.rs"]
 mod adoption;
+#[path = "sim/clock.rs"]
+#[allow(dead_code, reason = "shared with the simulation, which uses the rest")]
+mod clock;
 #[path = "wal_model/cuts.rs"]
 mod cuts;
-#[path = "wal_model/disk.rs"]
+#[path = "sim/disk.rs"]
+#[allow(dead_code, reason = "shared with the simulation, which uses the rest")]
 mod disk;
 #[path = "wal_model/faults.rs"]
 mod faults;
@@ -15,5 +19,12 @@ mod faults;
 mod model;
 #[path = "wal_model/random.rs"]
 mod random;
+#[path = "sim/storage.rs"]
+#[allow(dead_code, reason = "shared with the simulation, which uses the rest")]
+mod storage;
+#[path = "sim/trace.rs"]
+#[allow(dead_code, reason = "shared with the simulation, which uses the rest")]
+mod trace;
 #[path = "wal_model/world.rs"]
+#[allow(dead_code, reason = "shared with the simulation, which uses the rest")]
 mod world;

@@ -165,7 +165,7 @@ fn run(seed: u64, with_faults: bool) {
     }
     world::live(async {
         let world = world::start(&disk, 0, space.clone(), random.next()).await.unwrap();
-        assert_eq!(world.damaged, 0);
+        assert_eq!(world.damaged.get(), 0);
         finish(&world, &model).await;
         disk.crash();
     });

@@ -1,13 +1,20 @@
 //! One life of a shard over the disk: recovered, running, without sockets; and what a recovery alone would find.
+//!
+//! Everything that the tests ask of a shard beyond its verbs stands here.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
+use dispatcher::delivery::{Transport, worker};
+use dispatcher::limits::DRAIN_FLUSH_MS;
 use dispatcher::message::{Draft, IdSource, MessageId, Origin, Scheme};
 use dispatcher::metrics::ShardMetrics;
+use dispatcher::metrics::exposition::{self, Process};
 use dispatcher::schedule::backoff::Backoff;
 use dispatcher::schedule::scheduler::Limits;
 use dispatcher::shard::dead_letters::DeadLetters;
@@ -24,6 +31,7 @@ use dispatcher::wal::spare::Space;
 use dispatcher::wal::survey::{self, Survey};
 use dispatcher::wal::ticket::Ticket;
 use futures_util::FutureExt;
+use tokio::sync::Notify;
 use tokio::task::spawn_local;
 
 use super::disk::SimDisk;
@@ -36,6 +44,8 @@ pub const RETRIES_MAX: u16 = 2;
 pub fn unbounded() -> Space {
     Space { segment_bytes: SEGMENT_BYTES, log_bytes_max: 0, disk_reserve: 0, reserve: 1, used: Rc::default() }
 }
+/// How long a log may take to begin.
+const BEGIN_MAX: Duration = Duration::from_secs(60);
 pub const HEAD: &[u8] = b"POST /hook HTTP/1.1\r\nHost: b\r\n";
 
 /// A running shard. Its loops are tasks of the current `LocalSet`.
@@ -43,8 +53,36 @@ pub struct World {
     pub shard: Rc<Shard<SimDisk>>,
     /// Why a log gave up, if one did.
     pub failed: Rc<RefCell<Option<String>>>,
-    pub next_segment: u32,
-    pub damaged: u64,
+    /// What the logs held, for messages and dead letters.
+    pub surveys: (Survey, Survey),
+    /// Damaged ranges in both logs.
+    pub damaged: Cell<u64>,
+    failure: Rc<Notify>,
+}
+
+/// What a shard is told by its configuration.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub space: Space,
+    pub limits: Limits,
+    pub settings: Settings,
+}
+
+impl Setup {
+    /// Retries at once, and few of them; dead letters without a bound.
+    pub fn plain(space: Space) -> Self {
+        let backoff = Backoff { base: Millis(0), factor: 1.0, max: Millis(0), jitter: 0.0, retries_max: RETRIES_MAX };
+        let settings = Settings {
+            default_timeout: Millis(1000),
+            backoff,
+            keep_all: false,
+            memory_max: 64 << 20,
+            message_bytes_max: message_bytes_max(SEGMENT_BYTES),
+            clock: Clock::SYSTEM,
+            corrupt: PathBuf::from("corrupt"),
+        };
+        Self { space, limits: limits(), settings }
+    }
 }
 
 thread_local! {
@@ -95,16 +133,24 @@ pub const fn limits() -> Limits {
     Limits { slots: 16, lane_in_flight: 16, wait_max: Millis(1000) }
 }
 
-/// As the start of a core does it.
+/// A shard with the plain setup.
 pub async fn start(disk: &SimDisk, number: u32, space: Space, seed: u64) -> Result<World, String> {
-    let text = |error: recovery::RecoveryError| error.to_string();
-    let mut state = State::new(limits(), unix_now());
+    let world = start_as(disk, number, &Setup::plain(space), seed).await?;
+    world.damaged.set(world.recover().await?);
+    Ok(world)
+}
+
+/// As the start of a core does it, but for reading the log: see [`World::recover`].
+pub async fn start_as(disk: &SimDisk, number: u32, setup: &Setup, seed: u64) -> Result<World, String> {
+    let text = |error: recovery::RecoveryError| format!("{error}: {:?}", error.source());
+    let space = Space { used: Rc::default(), ..setup.space.clone() };
+    let mut state = State::new(setup.limits, setup.settings.clock.now());
     let mut ids = IdSource::new(seed);
     let files = Rc::new(Files::new(disk.clone(), log_dir("log", number), number));
     let found = survey::survey(&files, 0xBEEF).await.map_err(text)?;
     recovery::clean(&files, &found).await.map_err(|error| error.to_string())?;
     state.add_segments(&found);
-    let space = Space { used: Rc::default(), ..space };
+    let messages_end = found.end;
     let log = Rc::new(Log::new(files, space.clone(), &found));
     ids.advance_past(found.newest.unwrap_or_default());
     let mut graves = Index::default();
@@ -112,49 +158,88 @@ pub async fn start(disk: &SimDisk, number: u32, space: Space, seed: u64) -> Resu
     let dead = survey::survey(&files, 0xBEEF).await.map_err(text)?;
     recovery::clean(&files, &dead).await.map_err(|error| error.to_string())?;
     graves.add_segments(&dead);
-    let dead_log = Rc::new(Log::new(files, Space { log_bytes_max: 0, reserve: 0, ..space }, &dead));
-    let settings = Settings {
-        default_timeout: Millis(1000),
-        backoff: Backoff { base: Millis(0), factor: 1.0, max: Millis(0), jitter: 0.0, retries_max: RETRIES_MAX },
-        keep_all: false,
-        memory_max: 64 << 20,
-        message_bytes_max: message_bytes_max(SEGMENT_BYTES),
-        clock: Clock::SYSTEM,
-        corrupt: PathBuf::from("corrupt"),
-    };
+    let dead_end = dead.end;
+    let dead_space = Space { log_bytes_max: 0, disk_reserve: 0, reserve: 0, ..space };
+    let dead_log = Rc::new(Log::new(files, dead_space, &dead));
     let dead_letters = DeadLetters::new(dead_log, graves);
-    let shard = Rc::new(Shard::new(settings, state, log, dead_letters, ids, ShardMetrics::default(), seed));
+    let metrics = ShardMetrics::default();
+    let shard = Rc::new(Shard::new(setup.settings.clone(), state, log, dead_letters, ids, metrics, seed));
     let failed = Rc::new(RefCell::new(None));
+    let failure = Rc::new(Notify::new());
     for log in [shard.log(), shard.dead_letters().log()] {
         let log = Rc::clone(log);
         spawn(async move { log.spare().run().await });
     }
-    let (committing, failing) = (Rc::clone(&shard), Rc::clone(&failed));
+    let (committing, failing, gone) = (Rc::clone(&shard), Rc::clone(&failed), Rc::clone(&failure));
     spawn(async move {
-        let error = committing.commit_loop(found.end).await;
+        let error = committing.commit_loop(messages_end).await;
         failing.replace(Some(error.to_string()));
+        gone.notify_one();
     });
-    let (burying, failing) = (Rc::clone(&shard), Rc::clone(&failed));
+    let (burying, failing, gone) = (Rc::clone(&shard), Rc::clone(&failed), Rc::clone(&failure));
     spawn(async move {
-        let error = burying.dead_letter_loop(dead.end).await;
+        let error = burying.dead_letter_loop(dead_end).await;
         failing.replace(Some(error.to_string()));
+        gone.notify_one();
     });
     // A log that cannot even begin ends its loop instead.
     tokio::select! {
         biased;
         () = shard.log().begun() => {}
-        failed = until(|| failed.borrow().is_some()) => return Err(format!("the log failed ({failed}) or never began")),
+        () = failure.notified() => return Err(format!("the log failed: {:?}", failed.borrow())),
+        () = tokio::time::sleep(BEGIN_MAX) => return Err("the log never began".to_owned()),
     }
     let relocating = Rc::clone(&shard);
     spawn(async move { relocating.relocate_loop().await });
-    let replayed = shard.recover_messages(&found).await.map_err(text)?;
-    let dead_replayed = shard.recover_dead_letters(&dead).await.map_err(text)?;
-    shard.settle();
-    let damaged = replayed.damaged + dead_replayed.damaged;
-    Ok(World { shard, failed, next_segment: found.next_segment, damaged })
+    Ok(World { shard, failed, surveys: (found, dead), damaged: Cell::new(0), failure })
 }
 
 impl World {
+    /// Reads both logs, as a core does while it serves; returns the number of damaged ranges.
+    pub async fn recover(&self) -> Result<u64, String> {
+        let text = |error: recovery::RecoveryError| format!("{error}: {:?}", error.source());
+        let replayed = self.shard.recover_messages(&self.surveys.0).await.map_err(text)?;
+        let dead = self.shard.recover_dead_letters(&self.surveys.1).await.map_err(text)?;
+        let damaged = replayed.damaged + dead.damaged;
+        self.shard.metrics().recovered(Duration::ZERO, self.shard.recovered_messages(), damaged);
+        self.shard.settle();
+        Ok(damaged)
+    }
+
+    /// Resolves when a log has given up, after which the process ends.
+    pub async fn failure(&self) {
+        self.failure.notified().await;
+    }
+
+    /// Begins deliveries.
+    pub fn serve<T: Transport>(&self, transport: Rc<T>) {
+        spawn_local(worker::run(Rc::clone(&self.shard), transport));
+    }
+
+    /// The counters and gauges of the shard, as a scrape shows them.
+    pub fn scrape(&self) -> String {
+        let process = Process { backend: "simulated", shards: 1, disk_free_bytes: None };
+        exposition::classic(self.shard.metrics().snapshot(self.shard.gauges()), process)
+    }
+
+    /// Stops in order, as a core does: attempts in flight get `timeout`, outcomes on their way to the disk a little more.
+    pub async fn drain(&self, timeout: Duration) {
+        self.shard.start_draining();
+        let settled = async {
+            while !self.shard.is_settled() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let flushed = async {
+            while !self.shard.is_flushed() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        // Whichever comes first; what is left is in the log.
+        let _ = tokio::time::timeout(timeout, settled).await;
+        let _ = tokio::time::timeout(Duration::from_millis(DRAIN_FLUSH_MS), flushed).await;
+    }
+
     /// Takes a message as a connection does; `None`: refused.
     pub fn submit(&self, body: &[u8]) -> Option<Ticket> {
         let _permit = self.shard.admit(HEAD.len() + body.len()).ok()?;

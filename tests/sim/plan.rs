@@ -1,0 +1,150 @@
+//! What a seed decides: the configuration, and for each life its faults and its end.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use dispatcher::message::Xorshift;
+use dispatcher::schedule::backoff::Backoff;
+use dispatcher::schedule::scheduler::Limits;
+use dispatcher::shard::{Settings, message_bytes_max};
+use dispatcher::time::{Millis, UnixMillis};
+use dispatcher::wal::spare::Space;
+
+use super::clock;
+use super::disk::{Fault, Kind, Pace};
+use super::storage::index;
+use super::world::{SEGMENT_BYTES, Setup};
+
+/// When all begins: in 2026.
+pub const BEGINNING: UnixMillis = UnixMillis(1_780_000_000_000);
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub setup: Setup,
+    /// Bytes of the filesystem.
+    pub capacity: u64,
+    pub origins: usize,
+    pub lives: Vec<Life>,
+}
+
+/// One life of the process.
+#[derive(Clone, Copy, Debug)]
+pub struct Life {
+    pub seed: u64,
+    pub end: End,
+    pub fault: Option<Fault>,
+    /// One disk operation in so many fails.
+    pub flaky: Option<u64>,
+    pub pace: Pace,
+    /// The wall clock jumps while it lives.
+    pub clock_jumps: bool,
+    /// Others take space on the disk.
+    pub space_is_taken: bool,
+    /// From the end of the life before, by the wall clock.
+    pub downtime_ms: i64,
+    pub actions: u64,
+    /// Longest pause between two actions.
+    pub pause: Duration,
+}
+
+/// How a life ends, if the log does not fail before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The power is cut when so many disk operations have begun.
+    CrashAtOperation(u64),
+    /// The power is cut after its last action.
+    Crash,
+    /// It is asked to stop, and attempts get this long.
+    Drain(Duration),
+}
+
+impl Life {
+    /// Whether everything that happens to it is within what a healthy machine does.
+    pub const fn is_calm(&self) -> bool {
+        self.fault.is_none() && self.flaky.is_none() && !self.space_is_taken
+    }
+}
+
+fn one_in(random: &mut Xorshift, count: usize) -> bool {
+    index(random, count) == 0
+}
+
+fn pick<T: Copy, const N: usize>(random: &mut Xorshift, choices: [T; N]) -> T {
+    choices[index(random, N)]
+}
+
+impl Plan {
+    /// As `seed` has it.
+    pub fn new(seed: u64) -> Self {
+        let random = &mut Xorshift::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        // The first numbers of neighbouring seeds resemble each other.
+        for _ in 0..8 {
+            random.next();
+        }
+        let is_bounded = one_in(random, 3);
+        let space = Space {
+            segment_bytes: SEGMENT_BYTES,
+            log_bytes_max: if is_bounded { SEGMENT_BYTES * pick(random, [6, 8, 12]) } else { 0 },
+            disk_reserve: SEGMENT_BYTES * pick(random, [0, 0, 1, 3]),
+            reserve: 1,
+            used: Rc::default(),
+        };
+        let capacity = if one_in(random, 3) { SEGMENT_BYTES * pick(random, [9, 12, 16, 30]) } else { u64::MAX };
+        let setup = Setup { space, limits: limits(random), settings: settings(random) };
+        let calm = one_in(random, 4);
+        let lives = 2 + index(random, 4);
+        let lives = (0..lives).map(|_| life(random, calm)).collect();
+        Self { setup, capacity, origins: 1 + index(random, 5), lives }
+    }
+}
+
+fn settings(random: &mut Xorshift) -> Settings {
+    let backoff = Backoff {
+        base: Millis(pick(random, [10, 200, 2000])),
+        factor: pick(random, [1.0, 2.0, 3.0]),
+        max: Millis(pick(random, [1000, 30_000])),
+        jitter: pick(random, [0.0, 0.2, 1.0]),
+        retries_max: pick(random, [0, 1, 2, 4]),
+    };
+    let message_bytes_max = message_bytes_max(SEGMENT_BYTES);
+    Settings {
+        default_timeout: Millis(pick(random, [300, 1000, 5000])),
+        backoff,
+        keep_all: one_in(random, 12),
+        // Enough for one message, or for many.
+        memory_max: pick(random, [2 * message_bytes_max, 1 << 20, 64 << 20]),
+        message_bytes_max,
+        clock: clock::CLOCK,
+        corrupt: PathBuf::from("corrupt"),
+    }
+}
+
+fn limits(random: &mut Xorshift) -> Limits {
+    let slots = pick(random, [1, 2, 8, 32]);
+    Limits { slots, lane_in_flight: pick(random, [1, 4, 32]), wait_max: Millis(60_000) }
+}
+
+fn life(random: &mut Xorshift, calm: bool) -> Life {
+    let actions = 1 + index(random, 60) as u64;
+    let end = match index(random, 4) {
+        0 | 1 => End::CrashAtOperation(random.next() % pick(random, [30, 150, 500])),
+        2 => End::Crash,
+        _ => End::Drain(Duration::from_millis(pick(random, [0, 100, 10_000]))),
+    };
+    let kind = pick(random, [Kind::Eio, Kind::Eio, Kind::Short, Kind::NoSpace]);
+    let fault = Fault { at: random.next() % 200, kind, forever: one_in(random, 8) };
+    Life {
+        seed: random.next(),
+        end,
+        fault: (!calm && one_in(random, 2)).then_some(fault),
+        flaky: (!calm && one_in(random, 10)).then_some(pick(random, [10, 100])),
+        pace: pick(random, [Pace::Turns, Pace::Slow { ms_max: 3, one_in: 2 }, Pace::Slow { ms_max: 200, one_in: 10 }]),
+        clock_jumps: one_in(random, 3),
+        space_is_taken: !calm && one_in(random, 4),
+        downtime_ms: pick(random, [0, 1000, 60_000, 86_400_000, -1000, -3_600_000]),
+        actions,
+        pause: Duration::from_millis(pick(random, [0, 20, 300, 3000])),
+    }
+}

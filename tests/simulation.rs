@@ -1,0 +1,97 @@
+//! A whole shard, its workers and its log, in a world that fails: simulated disk, origins and clocks, all from a seed.
+//!
+//! A failing seed is printed as `SEED=…`; `SEED=… cargo test --test simulation one_seed` replays it and shows what
+//! happened. `SEEDS=… START=…` run more of them: see `tests/sim/long_run.sh`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot set up its world fails")]
+
+#[path = "sim/checker.rs"]
+mod checker;
+#[path = "sim/clock.rs"]
+mod clock;
+#[path = "sim/disk.rs"]
+#[allow(dead_code, reason = "shared with the model of the log, which uses the rest")]
+mod disk;
+#[path = "sim/life.rs"]
+mod life;
+#[path = "sim/origins.rs"]
+mod origins;
+#[path = "sim/plan.rs"]
+mod plan;
+#[path = "sim/rules.rs"]
+mod rules;
+#[path = "sim/run.rs"]
+mod run;
+#[path = "sim/storage.rs"]
+#[allow(dead_code, reason = "shared with the model of the log, which uses the rest")]
+mod storage;
+#[path = "sim/tally.rs"]
+mod tally;
+#[path = "sim/trace.rs"]
+mod trace;
+#[path = "wal_model/world.rs"]
+#[allow(dead_code, reason = "shared with the model of the log, which uses the rest")]
+mod world;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use run::{Failed, run};
+use trace::Trace;
+
+/// Seeds of one run, unless `SEEDS` says otherwise.
+const SEEDS: u64 = 10_000;
+/// Failing seeds after which a run ends.
+const FAILURES_MAX: usize = 10;
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
+#[test]
+fn no_seed_breaks_a_promise() {
+    let start = variable("START").unwrap_or(0);
+    let end = start + variable("SEEDS").unwrap_or(SEEDS);
+    let (next, failures) = (AtomicU64::new(start), Mutex::new(Vec::<Failed>::new()));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end || failures.lock().unwrap().len() >= FAILURES_MAX {
+                        break;
+                    }
+                    if let Err(failed) = run(seed, &Trace::hashing()) {
+                        failures.lock().unwrap().push(failed);
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap();
+    let text: Vec<String> =
+        failures.iter().map(|failed| format!("SEED={}: {}", failed.seed, failed.objections.join("\n    "))).collect();
+    assert!(failures.is_empty(), "\n{}\n", text.join("\n"));
+}
+
+/// Replays `SEED`, and shows what happened if it fails or if `TRACE` is set.
+#[test]
+fn one_seed() {
+    let seed = variable("SEED").unwrap_or(0);
+    let trace = Trace::keeping();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).without_time().with_writer(|| trace::LogLines);
+    tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
+    trace.take_log_lines();
+    let ran = run(seed, &trace);
+    let shown = ran.is_err() || std::env::var_os("TRACE").is_some();
+    let lines = if shown { trace.lines().join("\n") } else { String::new() };
+    assert!(!shown, "{lines}\n{ran:#?}");
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in 0..100 {
+        let hashes = [(); 2].map(|()| run(seed, &Trace::hashing()).unwrap());
+        assert_eq!(hashes[0], hashes[1], "SEED={seed}");
+    }
+}

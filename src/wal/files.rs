@@ -11,6 +11,7 @@ use super::index::{Location, RecordStart};
 use super::layout::Position;
 use super::record::{HEADER_BYTES, Header, HeaderRead};
 use crate::disk::aligned::AlignedBuf;
+use crate::disk::names::UNFINISHED;
 use crate::disk::{Disk, DiskError, while_doing};
 use crate::limits::{BLOCK_BYTES, SEGMENT_BYTES_MAX, SEGMENTS_OPEN_MAX, to_usize};
 
@@ -115,6 +116,13 @@ impl<D: Disk> Files<D> {
     /// The path of a spare.
     pub fn spare_path(&self, spare: u32) -> PathBuf {
         self.dir.join(format!("{spare:012}{SPARE_SUFFIX}"))
+    }
+
+    /// Makes every name in the directory durable that a failed change of names left in doubt: by changes that succeed.
+    pub async fn make_names_durable(&self) -> Result<(), DiskError> {
+        let path = self.dir.join(format!("names.{UNFINISHED}"));
+        self.disk.write_aside(&path, Bytes::new()).await.map_err(while_doing("writing", &path))?;
+        self.disk.remove(&path).await.map_err(while_doing("removing", &path))
     }
 
     /// Keeps an open segment for reading back, instead of the one kept longest if there are many.

@@ -216,11 +216,10 @@ impl<D: Disk> Spare<D> {
         self.files.forget(oldest);
         let (path, spare) = (self.files.path(oldest), self.next_spare.get());
         match self.files.disk().rename(&path, &self.files.spare_path(spare)).await {
-            // An earlier try failed and happened all the same; the next change of a name makes it durable too.
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(while_doing("recycling", &path)(error));
-            }
-            Ok(()) | Err(_) => {}
+            // An earlier try failed and happened all the same. It must not be undone by a crash after the next segment
+            // is gone, which may hold the outcomes of what stands in this one.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.files.make_names_durable().await?,
+            renamed => renamed.map_err(while_doing("recycling", &path))?,
         }
         self.reclaimed.borrow_mut().pop_front();
         self.pool_spare(spare);

@@ -58,6 +58,8 @@ pub struct Config {
     pub backoff_jitter: f64,
     pub origin_scheme: Scheme,
     pub origin_in_flight: u32,
+    /// `ORIGIN_LOG_SHARE`: above 0, at most 1.
+    pub origin_log_share: f64,
     pub segment_bytes: u64,
     pub max_log_bytes: u64,
     pub disk_reserve: u64,

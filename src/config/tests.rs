@@ -54,6 +54,7 @@ const CASES: &[(&str, &[&str], &[&str])] = &[
     ("BACKOFF_JITTER", &["0", "0.99"], &["1", "1.5", "-0.1", "20%"]),
     ("ORIGIN_SCHEME", &["http", "https"], &["ftp", "HTTP", "http://"]),
     ("ORIGIN_IN_FLIGHT", &["1", "100000"], &["0", "100001"]),
+    ("ORIGIN_LOG_SHARE", &["0.01", "1"], &["0", "1.01", "-0.5", "50%"]),
     ("SEGMENT_BYTES", &["32MiB", "1GiB", "134217728"], &["64MB", "2GiB", "1023KiB", "18446744073709551615"]),
     ("MAX_LOG_BYTES", &["0", "1048576GiB"], &["1048577GiB", "-1", "lots"]),
     ("DISK_RESERVE", &["0", "1GiB"], &["5%", "1048577GiB"]),

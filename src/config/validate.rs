@@ -120,6 +120,7 @@ impl Raw {
         let sizes = 0..=SETTING_BYTES_MAX;
         let factor = |text: &str| values::decimal(text).filter(|factor| (1.0..=BACKOFF_FACTOR_MAX).contains(factor));
         let jitter = |text: &str| values::decimal(text).filter(|jitter| (0.0..1.0).contains(jitter));
+        let log_share = |text: &str| values::decimal(text).filter(|share| *share > 0.0 && *share <= 1.0);
         let retries = self.number("RETRYLIMIT", 0..=RETRIES_MAX.into())?;
         let transaction_log = self.path("TRANSACTION_LOG")?;
         let dead_letter = self.text("DEAD_LETTER").map(|set| PathBuf::from(set.text));
@@ -143,6 +144,7 @@ impl Raw {
             backoff_jitter: self.get("BACKOFF_JITTER")?.read("a number from 0 to less than 1", jitter)?,
             origin_scheme: self.get("ORIGIN_SCHEME")?.choose(&[("http", Scheme::Http), ("https", Scheme::Https)])?,
             origin_in_flight: self.number("ORIGIN_IN_FLIGHT", 1..=IN_FLIGHT_MAX)?,
+            origin_log_share: self.get("ORIGIN_LOG_SHARE")?.read("a number above 0 and at most 1", log_share)?,
             segment_bytes: self.size("SEGMENT_BYTES", SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX)?,
             max_log_bytes: self.size("MAX_LOG_BYTES", sizes.clone())?,
             disk_reserve: self.size("DISK_RESERVE", sizes.clone())?,

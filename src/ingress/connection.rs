@@ -210,12 +210,10 @@ impl<S: Stream, D: Disk> Connection<S, D> {
     fn begin(&mut self, head: Head) -> bool {
         let Head { ask, framing, persistence, expects_continue, head_only } = head;
         let purpose = match ask {
-            Ask::Message { timeout } => {
-                match self.ingress.shard.admit(self.outbound.len() + self.body_bytes(framing)) {
-                    Ok(permit) => Purpose::Message { timeout, permit },
-                    Err(refused) => Purpose::Answer(Answer::Refused(refused.into())),
-                }
-            }
+            Ask::Message { timeout } => match self.admit(self.outbound.len() + self.body_bytes(framing)) {
+                Ok(permit) => Purpose::Message { timeout, permit },
+                Err(refused) => Purpose::Answer(Answer::Refused(refused.into())),
+            },
             Ask::Endpoint(endpoint) => Purpose::Answer(Answer::Endpoint(endpoint)),
             Ask::Refused(refusal) => Purpose::Answer(Answer::Refused(refusal)),
         };
@@ -231,6 +229,13 @@ impl<S: Stream, D: Disk> Connection<S, D> {
         }
         let since_ms = self.ingress.clock.now_ms.get();
         self.take_body(Incoming { purpose, framing, persistence, head_only, decoder, since_ms, received: 0 })
+    }
+
+    fn admit(&self, message_bytes: usize) -> Result<Permit, Refused> {
+        let (shard, destination) = (&self.ingress.shard, self.destination.as_ref());
+        let origin = destination.expect("the head of a message put it there").origin();
+        shard.admit_origin(origin.borrowed(), message_bytes)?;
+        shard.admit(message_bytes)
     }
 
     /// What to admit for a body, in bytes. The length of a chunked one is unknown: what the buffer holds, and then

@@ -150,6 +150,7 @@ fn shard(dir: PathBuf) -> Rc<Shard<PortableDisk>> {
         message_bytes_max: shard::message_bytes_max(space.segment_bytes),
         clock: Clock::SYSTEM,
         corrupt: dir.join("corrupt"),
+        origin_share: 1.0,
     };
     let state = State::new(Limits { slots: 1000, lane_in_flight: 1000, wait_max: backoff.longest() }, unix_now());
     // Its loop is not started, as nothing dies here.

@@ -35,6 +35,7 @@ const fn consequence(reason: RefusedReason) -> Consequence {
         RefusedReason::Draining => (503, "Stopping", CLOSES, Some(5)),
         RefusedReason::LogFailed => (503, "Log failure", STAYS, Some(5)),
         RefusedReason::LogFull => (507, "Out of log space", STAYS, Some(30)),
+        RefusedReason::OriginShare => (503, "Destination's share of the log used up", STAYS, Some(30)),
     };
     Consequence { status, title, closes, retry_after_seconds }
 }
@@ -120,6 +121,10 @@ impl From<Refused> for Refusal {
             Refused::LogFull => {
                 (RefusedReason::LogFull, "The log has no space left for new messages; deliveries go on and free some.")
             }
+            Refused::OriginShare => (
+                RefusedReason::OriginShare,
+                "Too much waits for this destination (ORIGIN_LOG_SHARE); other destinations are served.",
+            ),
             Refused::Memory => (RefusedReason::Memory, "Too many messages are on their way to the disk (MAX_MEMORY)."),
             Refused::Draining => (RefusedReason::Draining, "This instance is stopping; try another."),
             Refused::LogFailed => {

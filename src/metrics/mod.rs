@@ -42,13 +42,15 @@ pub enum RefusedReason {
     Draining,
     /// No log space.
     LogFull,
+    /// The origin's share of the log is used up.
+    OriginShare,
     /// The log cannot be written.
     LogFailed,
 }
 
 impl RefusedReason {
     /// All of them, in the order of their indices.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Malformed,
         Self::ControlHeader,
         Self::NoOrigin,
@@ -63,6 +65,7 @@ impl RefusedReason {
         Self::Connections,
         Self::Draining,
         Self::LogFull,
+        Self::OriginShare,
         Self::LogFailed,
     ];
 
@@ -83,6 +86,7 @@ impl RefusedReason {
             Self::Connections => "connections",
             Self::Draining => "draining",
             Self::LogFull => "log_full",
+            Self::OriginShare => "origin_share",
             Self::LogFailed => "log_failed",
         }
     }

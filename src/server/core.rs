@@ -133,6 +133,7 @@ pub async fn run<D: Disk, S: Stream>(disk: D, wrap: Wrap<S>, start: CoreStart) -
         Some(error) = failures.recv() => return Err(error),
         () = shard.log().begun() => {}
     }
+    shard.set_log_bytes_max(log_bytes_max(&shard, &config, start.shards).await?);
     let (orphans, failing) = (Orphans::new(disk, &start), failed);
     spawn_local(async move {
         if let Err(error) = recovery.run(replayed, orphans).await {
@@ -160,6 +161,15 @@ async fn look<D: Disk>(
     let longest = survey.longest.max(longest).next_multiple_of(BLOCK_BYTES as u64);
     let space = Space { segment_bytes: start.config.segment_bytes.max(longest), ..space };
     Ok(Surveyed { log: Rc::new(Log::new(files, space, &survey)), survey })
+}
+
+/// How far the log of one core may grow: to its share of the bound and of what the disk has left beyond the reserve.
+async fn log_bytes_max<D: Disk>(shard: &Shard<D>, config: &Config, shards: u32) -> Result<u64, DiskError> {
+    let (files, shards) = (shard.log().files(), u64::from(shards));
+    let free =
+        files.disk().free_bytes(files.dir()).await.map_err(while_doing("asking the free space of", files.dir()))?;
+    let by_disk = shard.log().spare().log_bytes() + free.saturating_sub(config.disk_reserve) / shards;
+    Ok(if config.max_log_bytes == 0 { by_disk } else { by_disk.min(config.max_log_bytes / shards) })
 }
 
 /// Space for messages; dead letters share the bound, but are kept whatever it says: they were accepted.
@@ -228,11 +238,16 @@ async fn serve<D: Disk, S: Stream>(
     });
     let (watching, status) = (Rc::clone(&shard), Arc::clone(&inbox.status));
     status.set(phase(&watching));
+    let (shards, limits) = (start.shards, Arc::clone(&config));
     spawn_local(async move {
         loop {
             tokio::time::sleep(TICK).await;
             status.set(phase(&watching));
             transport.sweep(monotonic_now());
+            // Should it not be known now, what was known last stands.
+            if let Ok(bytes) = log_bytes_max(&watching, &limits, shards).await {
+                watching.set_log_bytes_max(bytes);
+            }
         }
     });
     let receiving = spawn_local(listener::run(listener, wrap, ingress));
@@ -346,6 +361,7 @@ fn settings(start: &CoreStart) -> Settings {
         backoff: backoff(config),
         keep_all: config.event_sourcing,
         corrupt: corrupt_dir(config),
+        origin_share: config.origin_log_share,
         // On many cores a share could be too small for one large message, which would then never be taken.
         memory_max: to_usize(config.max_memory / u64::from(start.shards))
             .max(to_usize(2 * (config.max_body + config.max_head))),

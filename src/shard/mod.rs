@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 
 use crate::disk::{Disk, DiskError};
 use crate::limits::{BLOCK_BYTES, CACHE_BYTES_MAX, to_usize};
-use crate::message::{Draft, IdSource, MessageId, Xorshift};
+use crate::message::{Draft, IdSource, MessageId, OriginRef, Xorshift};
 use crate::metrics::{Gauges, ShardMetrics};
 use crate::schedule::backoff::Backoff;
 use crate::time::{Clock, Millis, monotonic_now};
@@ -55,6 +55,8 @@ pub struct Settings {
     pub message_bytes_max: usize,
     /// Where damaged ranges of the log are set aside.
     pub corrupt: PathBuf,
+    /// The part of the log that messages for one origin may fill, above 0 and at most 1.
+    pub origin_share: f64,
     /// The wall clock: what ids, due times and records say.
     pub clock: Clock,
 }
@@ -64,6 +66,8 @@ pub struct Settings {
 pub enum Refused {
     /// No log space.
     LogFull,
+    /// What waits for the origin fills its share of the log.
+    OriginShare,
     /// Memory for messages on their way to the disk is used up.
     Memory,
     /// The daemon is stopping.
@@ -97,6 +101,8 @@ pub struct Shard<D: Disk> {
     shrink: Notify,
     /// A segment is being emptied.
     relocating: Cell<bool>,
+    /// Bytes that messages for one origin may fill.
+    origin_bytes_max: Cell<u64>,
 }
 
 /// Memory promised to one message until this is dropped.
@@ -142,6 +148,7 @@ impl<D: Disk> Shard<D> {
             written_bytes: Cell::new(0),
             shrink: Notify::new(),
             relocating: Cell::new(false),
+            origin_bytes_max: Cell::new(u64::MAX),
         }
     }
 
@@ -163,6 +170,23 @@ impl<D: Disk> Shard<D> {
     /// Whether a message is alive here.
     pub fn knows(&self, id: MessageId) -> bool {
         self.state.borrow().index().find(id).is_some()
+    }
+
+    /// Notes how many bytes the log may grow to: `ORIGIN_LOG_SHARE` is a share of that.
+    pub fn set_log_bytes_max(&self, bytes: u64) {
+        self.origin_bytes_max.set(share(bytes, self.settings.origin_share));
+    }
+
+    /// Decides before a body is read whether one more message of `message_bytes` for `origin` leaves the rest of the log
+    /// to others.
+    pub fn admit_origin(&self, origin: OriginRef<'_>, message_bytes: usize) -> Result<(), Refused> {
+        let state = self.state.borrow();
+        let (bytes, bytes_max) = (message_bytes as u64, self.origin_bytes_max.get());
+        // Mostly all that lives is less than one origin's share, and nothing needs to be looked up.
+        if state.index().live_bytes() + bytes <= bytes_max || state.origin_bytes(origin) + bytes <= bytes_max {
+            return Ok(());
+        }
+        Err(Refused::OriginShare)
     }
 
     /// Decides before a body is read whether a message of `message_bytes` (head and body) can be taken.
@@ -315,6 +339,16 @@ impl<D: Disk> Shard<D> {
             oldest_pending: state.index().oldest().map_or(Millis(0), |oldest| self.settings.clock.now().since(oldest)),
         }
     }
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a size: never negative, and to a few bytes is exact enough"
+)]
+const fn share(bytes: u64, share: f64) -> u64 {
+    (bytes as f64 * share) as u64
 }
 
 /// Longest message a segment of `segment_bytes` can hold, in bytes, head and body.

@@ -68,6 +68,7 @@ fn at_max_log_bytes_new_messages_get_507_and_service_resumes_when_the_origin_doe
         let bound = BOUND.to_string();
         let backoff = [
             ("MAX_LOG_BYTES", bound.as_str()),
+            ("ORIGIN_LOG_SHARE", "1"),
             ("BACKOFF_BASE", "100ms"),
             ("BACKOFF_MAX", "100ms"),
             ("RETRYLIMIT", "1000"),
@@ -107,6 +108,37 @@ fn at_max_log_bytes_new_messages_get_507_and_service_resumes_when_the_origin_doe
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
         until("service has resumed", || origin.has_all(&ids)).await;
+        daemon.stop().await;
+    });
+}
+
+#[test]
+fn an_origin_that_is_down_fills_its_share_of_the_log_and_the_others_are_served() {
+    run(async {
+        let (dir, dead, healthy) = (tempfile::tempdir().unwrap(), Origin::refusing(None), Origin::start());
+        let share =
+            [("MAX_LOG_BYTES", "16MiB"), ("ORIGIN_LOG_SHARE", "0.25"), ("BACKOFF_BASE", "10m"), ("BACKOFF_MAX", "10m")];
+        let daemon = Daemon::start(dir.path(), &[SMALL, &share].concat()).await;
+        let (mut sender, mut ids) = (daemon.sender().await, Vec::new());
+        let refused = loop {
+            assert!(ids.len() < 50, "more than its share was accepted");
+            let answer = sender.try_post(&dead.host(), "", &vec![b'd'; 100 << 10]).await.unwrap();
+            if answer.status != 202 {
+                break answer;
+            }
+            ids.push(answer.id());
+        };
+        assert_eq!(refused.status, 503, "{refused:?}");
+        assert!(refused.field("Retry-After").is_some_and(|after| after.parse::<u32>().is_ok()), "{refused:?}");
+        // What is on its way when it is decided counts a moment later.
+        assert!((39..=45).contains(&ids.len()), "{} messages of 100 KiB for a quarter of 16 MiB", ids.len());
+        assert!(daemon.metric("refused_total{reason=\"origin_share\"}").await >= 1.0);
+        // The refusal has cost the connection its body was sent on.
+        let (mut sender, mut others) = (daemon.sender().await, Vec::new());
+        for _ in 0..100 {
+            others.push(sender.post(&healthy.host(), &vec![b'h'; 100 << 10]).await);
+        }
+        until("the others are served", || healthy.has_all(&others)).await;
         daemon.stop().await;
     });
 }

@@ -118,6 +118,7 @@ fn settings(random: &mut Xorshift) -> Settings {
         message_bytes_max,
         clock: clock::CLOCK,
         corrupt: PathBuf::from("corrupt"),
+        origin_share: 1.0,
     }
 }
 

@@ -80,6 +80,7 @@ impl Setup {
             message_bytes_max: message_bytes_max(SEGMENT_BYTES),
             clock: Clock::SYSTEM,
             corrupt: PathBuf::from("corrupt"),
+            origin_share: 1.0,
         };
         Self { space, limits: limits(), settings }
     }

@@ -61,6 +61,13 @@ impl Size {
     const fn dead(self) -> u64 {
         self.used.saturating_sub(self.live)
     }
+
+    /// What is not alive and is more than is always left alone. Never more than what is: a segment that holds one record
+    /// is at least half full, or a second one would fit.
+    fn waste_permille(self) -> u64 {
+        let waste = self.dead().saturating_sub(RELOCATE_SLACK_SEGMENTS * self.segment);
+        (waste.saturating_mul(1000) / self.live.max(1)).min(1000)
+    }
 }
 
 /// One time around the log.
@@ -76,18 +83,21 @@ pub struct Pass {
 impl Pass {
     /// Whether survivors of the oldest segment are to be written again; `pressed`: no segment can be added.
     pub fn is_wanted(&self, size: Size, pressed: bool) -> bool {
+        // A bit more than it was, so that it is not gone around for a bit more.
         let waste = size.live.saturating_mul(self.waste_permille) / 1000;
+        let waste = (waste + waste / 8).min(size.live);
         let (dead, slack) = (size.dead(), RELOCATE_SLACK_SEGMENTS * size.segment);
-        let pays = dead > waste + waste / 4 + size.segment;
-        let enough = if pressed { size.segment + size.used / 16 } else { size.live / 2 + slack };
-        pays && dead > enough
+        if pressed {
+            return dead > waste + size.segment + size.used / 16;
+        }
+        dead > waste.max(size.live / 2) + slack
     }
 
     /// Notes that `oldest` is being emptied while `newest` is written.
     pub fn enter(&mut self, oldest: u32, newest: u32, size: Size) {
         match self.until {
             Some(until) if oldest <= until => return,
-            Some(_) => self.waste_permille = size.dead().saturating_mul(1000) / size.live.max(1),
+            Some(_) => self.waste_permille = size.waste_permille(),
             None => {}
         }
         self.until = Some(newest);

@@ -375,6 +375,12 @@ impl Checker {
         }
     }
 
+    /// Bytes of the messages that are longer than `bytes_min` and alive.
+    pub fn bytes_of_alive(&self, bytes_min: usize, is_alive: impl Fn(MessageId) -> bool) -> u64 {
+        let sent = self.messages.iter().filter(|(id, _)| is_alive(**id)).map(|(_, message)| &message.sent);
+        sent.map(|sent| sent.head.len() + sent.body.len()).filter(|bytes| *bytes > bytes_min).sum::<usize>() as u64
+    }
+
     /// Looks for the dead letters alone.
     pub fn look_dead(&mut self, dead: impl Fn(MessageId) -> bool) {
         for (id, _) in self.messages.iter().filter(|(id, message)| message.buried != dead(**id)) {

@@ -5,14 +5,14 @@ use std::ops::{Index, IndexMut};
 use super::Slot;
 
 /// Rows that are allocated together, in bytes at most. A table that doubles would have to be copied when it is large,
-/// while the core stands still. Below 128 KiB, so that an allocator does not ask the kernel for each chunk on its own and
-/// round it up to pages.
-const CHUNK_BYTES: usize = 64 << 10;
+/// while the core stands still. Large, so that the allocator gets each chunk from the kernel and not from between
+/// batches that come and go, where it would leave holes; what is not used of it costs addresses and no memory.
+const CHUNK_BYTES: usize = 4 << 20;
 
 /// Rows by number, or by [`Slot`]. Rows are only ever added: who empties one keeps account of it.
 #[derive(Debug)]
 pub struct Chunks<T> {
-    chunks: Vec<Box<[T]>>,
+    chunks: Vec<Vec<T>>,
     rows: u32,
 }
 
@@ -37,7 +37,7 @@ impl<T> Chunks<T> {
 
     /// All rows with their numbers, emptied ones included.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> + '_ {
-        (0..self.rows).zip(self.chunks.iter().flat_map(|chunk| chunk.iter()))
+        (0..self.rows).zip(self.chunks.iter().flatten())
     }
 }
 
@@ -50,10 +50,10 @@ impl<T: Copy> Chunks<T> {
         let number = self.rows;
         assert!(number < u32::MAX, "a shard holds fewer than 2^32 - 1 messages");
         if self.len().is_multiple_of(Self::CHUNK_ROWS) {
-            self.chunks.push(vec![row; Self::CHUNK_ROWS].into_boxed_slice());
+            self.chunks.push(Vec::with_capacity(Self::CHUNK_ROWS));
         }
+        self.chunks.last_mut().expect("one was just added if there was none").push(row);
         self.rows += 1;
-        self[number] = row;
         number
     }
 }

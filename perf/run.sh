@@ -6,65 +6,18 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+. perf/lib.sh
+
 SECONDS_EACH=${1:-10}
-WORK=${WORK:-perf/work}
-COMMIT=$(git rev-parse --short HEAD)$(git diff --quiet HEAD -- src || echo -dirty)
 FILE=${FILE:-perf/results/$(date +%F)-$COMMIT.tsv}
 # The daemon alone on one core; what measures it on another.
-DAEMON_CORE=0
-LOAD_CORE=1
-USER_HZ=$(getconf CLK_TCK)
-
-DAEMON=
-SINK=
-stop() {
-    for pid in $DAEMON $SINK; do
-        kill "$pid" 2>/dev/null || true
-        wait "$pid" 2>/dev/null || true
-    done
-    DAEMON=
-    SINK=
-}
-trap stop EXIT
-
-# Waits up to ten seconds for a line of $1 that matches $2, and prints what $3 (sed) makes of it.
-await() {
-    for _ in $(seq 200); do
-        if grep -q "$2" "$1" 2>/dev/null; then
-            sed -n "$3" "$1" | head -n 1
-            return
-        fi
-        sleep 0.05
-    done
-    echo "run.sh: nothing in $1 says $2:" >&2
-    tail -n 5 "$1" >&2
-    return 1
-}
+DAEMON_CORES=0
+LOAD_CORES=1
 
 start() {
     rm -rf "$WORK/log"
-    mkdir -p "$WORK"
-    taskset -c "$LOAD_CORE" target/release/examples/sink --listen 127.0.0.1:0 >"$WORK/sink.out" &
-    SINK=$!
-    ORIGIN=$(await "$WORK/sink.out" '^listening' 's/^listening //p')
-    env TRANSACTION_LOG="$WORK/log" LISTEN=127.0.0.1:0 ADMIN_LISTEN=127.0.0.1:0 LOG_FORMAT=json \
-        taskset -c "$DAEMON_CORE" target/release/dispatcher 2>"$WORK/daemon.out" &
-    DAEMON=$!
-    TARGET=$(await "$WORK/daemon.out" '"message":"listening"' 's/.*"message":"listening".*"listen":"\([^"]*\)".*/\1/p')
-    BACKEND=$(sed -n 's/.*"message":"listening".*"backend":"\([^"]*\)".*/\1/p' "$WORK/daemon.out" | head -n 1)
-}
-
-# CPU ticks of the daemon, its threads that ended included. The fields are counted behind the command's parenthesis.
-cpu_ticks() {
-    sed 's/.*) //' "/proc/$DAEMON/stat" | awk '{ print $12 + $13 }'
-}
-
-write_bytes() {
-    awk '/^write_bytes/ { print $2 }' "/proc/$DAEMON/io"
-}
-
-number() {
-    sed -n "s/.*\"$1\":\([0-9.e+-]*\).*/\1/p" <<<"$2"
+    start_sink 127.0.0.1:0
+    start_daemon
 }
 
 # One row: a fresh daemon, a second to warm up, then the load. Arguments: name, options of load.
@@ -73,15 +26,15 @@ row() {
     shift
     start
     local load=(target/release/examples/load --target "$TARGET" --origin "$ORIGIN" --json)
-    taskset -c "$LOAD_CORE" "${load[@]}" --connections 64 --duration 1 --verify "http://$ORIGIN/-/summary" >/dev/null
+    taskset -c "$LOAD_CORES" "${load[@]}" --connections 64 --duration 1 --verify "http://$ORIGIN/-/summary" >/dev/null
     curl -fsS "http://$ORIGIN/-/reset"
     cpu=$(cpu_ticks)
     disk=$(write_bytes)
     # The end status says whether anything was lost: a row with a loss is written, and then the run fails.
-    json=$(taskset -c "$LOAD_CORE" "${load[@]}" --verify "http://$ORIGIN/-/summary" --duration "$SECONDS_EACH" "$@") || LOST=1
+    json=$(taskset -c "$LOAD_CORES" "${load[@]}" --verify "http://$ORIGIN/-/summary" --duration "$SECONDS_EACH" "$@") || LOST=1
     cpu=$(($(cpu_ticks) - cpu))
     disk=$(($(write_bytes) - disk))
-    rss=$(awk '/^VmHWM/ { print $2 }' "/proc/$DAEMON/status")
+    rss=$(resident VmHWM)
     delivered=$(number delivered "$json")
     command="load $* --duration $SECONDS_EACH"
     awk -v name="$name" -v seconds="$(number seconds "$json")" -v waited="$(number waited_seconds "$json")" \
@@ -100,19 +53,12 @@ row() {
 }
 
 header() {
-    local device
-    device=$(df --output=source "$WORK" | tail -n 1)
-    echo "# date: $(date -u +%FT%TZ)"
-    echo "# commit: $COMMIT"
-    echo "# kernel: $(uname -r)"
-    echo "# cpu: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores; daemon on core $DAEMON_CORE, load and sink on core $LOAD_CORE"
-    echo "# disk: $(df --output=source,fstype "$WORK" | tail -n 1 | tr -s ' '), $(lsblk -ndo MODEL,SIZE "$device" 2>/dev/null | tr -s ' ' || echo 'unknown device')"
+    describe
     echo "# backend: $BACKEND"
     printf 'row\tdone/s\tcpu_us/message\tp50_ms\tp99_ms\tp99.9_ms\tmax_ms\trss_mb\tdisk_bytes/message\tacknowledged\tdelivered\tlost\tduplicates\tunanswered\tcommand\n'
 }
 
-cargo build --release --locked --bin dispatcher --example load --example sink
-mkdir -p "$WORK" perf/results
+build
 LOST=0
 start
 header | tee "$FILE"

@@ -109,7 +109,7 @@ fn directory() -> Result<TempDir, DemoError> {
 fn takes_direct_writes(directory: &Path) -> io::Result<()> {
     use rustix::fs::{Mode, OFlags};
     let probe = directory.join("probe");
-    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::DIRECT | OFlags::DSYNC | OFlags::CLOEXEC;
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC;
     rustix::fs::open(&probe, flags, Mode::RUSR | Mode::WUSR)?;
     std::fs::remove_file(probe)
 }

@@ -6,10 +6,13 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use rustix::fs::OFlags;
 
 use super::aligned::AlignedBuf;
 use crate::limits::{PREWRITE_BYTES, to_usize};
+
+/// From libc: what rustix 1.1 calls `DSYNC` is `O_SYNC`, which writes the file's times down with each write. That is a
+/// commit of the filesystem's journal for nothing: the blocks and the length of a segment never change.
+pub const DSYNC: i32 = libc::O_DSYNC;
 
 /// Suffix of a file that is not complete yet; such a file is nobody's and is removed at start.
 pub const UNFINISHED: &str = "new";
@@ -123,11 +126,10 @@ fn with_suffix(path: &Path) -> PathBuf {
 
 /// Opens with `O_DIRECT | O_DSYNC`, or without `O_DIRECT` where the filesystem knows none (tmpfs before Linux 6.6).
 fn open_direct(options: &mut fs::OpenOptions, path: &Path) -> io::Result<fs::File> {
-    let flags = |flags: OFlags| i32::try_from(flags.bits()).map_err(|_| io::Error::other("open flags are an int"));
-    let direct = options.custom_flags(flags(OFlags::DIRECT | OFlags::DSYNC)?).open(path);
+    let direct = options.custom_flags(libc::O_DIRECT | DSYNC).open(path);
     match direct {
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {
-            options.create_new(false).custom_flags(flags(OFlags::DSYNC)?).open(path)
+            options.create_new(false).custom_flags(DSYNC).open(path)
         }
         opened => opened,
     }
@@ -149,4 +151,19 @@ fn write_zeros(file: &fs::File, bytes: u64) -> io::Result<()> {
 fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::File::open(parent)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn files_are_opened_so_that_a_write_waits_for_its_data_and_not_for_the_times_of_the_file() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("segment");
+        create(&path, 4096).await.expect("created");
+        let file = open(&path, true).await.expect("opened");
+        let flags = rustix::fs::fcntl_getfl(&file).expect("open").bits().cast_signed();
+        assert_eq!(flags & libc::O_SYNC, libc::O_DSYNC, "{flags:o}");
+    }
 }

@@ -119,7 +119,7 @@ impl<D: Disk> Log<D> {
         &self.files
     }
 
-    /// Resolves when a log that begins at once can be written without waiting for a segment.
+    /// Resolves when a log that begins at once can be written without waiting for a segment, or no segment can be had.
     pub async fn begun(&self) {
         self.begun.notified().await;
     }
@@ -193,7 +193,10 @@ impl<D: Disk> Log<D> {
     ) -> Result<std::convert::Infallible, DiskError> {
         let mut writer = Writer::new(Rc::clone(&self.files), self.space.segment_bytes, end, clock);
         if begin_at_once {
-            self.roll(&mut writer, For::Outcomes).await?;
+            // On a full disk not before there is something to write: start after start would use the reserve up.
+            if self.spare.has_more_than_the_reserve().await {
+                self.roll(&mut writer, For::Outcomes).await?;
+            }
             self.begun.notify_one();
         }
         loop {

@@ -73,6 +73,9 @@ pub struct Spare<D: Disk> {
     urgent: Cell<bool>,
     wanted: Notify,
     arrived: Notify,
+    /// All that can be had has been provided once.
+    looked: Cell<bool>,
+    has_looked: Notify,
 }
 
 impl<D: Disk> Spare<D> {
@@ -93,6 +96,8 @@ impl<D: Disk> Spare<D> {
             urgent: Cell::new(false),
             wanted: Notify::new(),
             arrived: Notify::new(),
+            looked: Cell::new(false),
+            has_looked: Notify::new(),
         }
     }
 
@@ -150,32 +155,49 @@ impl<D: Disk> Spare<D> {
         }
     }
 
+    /// Resolves when it is known whether there are segments for more than the reserve; then that.
+    pub async fn has_more_than_the_reserve(&self) -> bool {
+        let looked = self.has_looked.notified();
+        if !self.looked.get() {
+            looked.await;
+        }
+        !self.starved.get()
+    }
+
     /// Prepares segments for as long as the log lives.
     pub async fn run(&self) {
         loop {
             let wanted = self.wanted.notified();
             match self.provide().await {
-                Ok(Provided::Step) => continue,
+                Ok(Provided::Step) => {}
                 Ok(Provided::Enough) => {
                     if self.starved.replace(false) {
                         tracing::info!(dir = %self.files.dir().display(), "log space is available again");
                     }
+                    self.note_looked();
                     wanted.await;
-                    continue;
                 }
-                Ok(Provided::Bounded) => self.starve("the log has reached its bound", None),
-                Err(error) => self.starve("no segment can be added", Some(&error)),
+                Ok(Provided::Bounded) => self.starve("the log has reached its bound", None, wanted).await,
+                Err(error) => self.starve("no segment can be added", Some(error), wanted).await,
             }
-            // Whoever waits for a segment may have to be refused.
-            self.arrived.notify_one();
-            let _ = tokio::time::timeout(RETRY_EVERY, wanted).await;
         }
     }
 
-    fn starve(&self, why: &str, error: Option<&DiskError>) {
+    /// Waits for a change, or a while.
+    async fn starve(&self, why: &str, error: Option<DiskError>, wanted: impl Future<Output = ()>) {
         if !self.starved.replace(true) {
             let cause = error.map(|error| format!("{error}: {}", error.source));
             tracing::warn!(dir = %self.files.dir().display(), cause, "{why}: new messages are refused until space is free");
+        }
+        self.note_looked();
+        // Whoever waits for a segment may have to be refused.
+        self.arrived.notify_one();
+        let _ = tokio::time::timeout(RETRY_EVERY, wanted).await;
+    }
+
+    fn note_looked(&self) {
+        if !self.looked.replace(true) {
+            self.has_looked.notify_waiters();
         }
     }
 

@@ -278,7 +278,10 @@ pub async fn finish(run: &Run, life: &Life) -> UnixMillis {
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
         // What is reclaimed goes back to the filesystem, and then there is room.
-        while !keep_all && !shard.log().has_room(Need::Message, 0) {
+        // Unless dead letters have it, which share the bound and stay.
+        let dead_bytes = shard.dead_letters().log().spare().log_bytes();
+        let is_dead_letters = space.log_bytes_max > 0 && dead_bytes + 4 * SEGMENT_BYTES > space.log_bytes_max;
+        while !keep_all && !is_dead_letters && !shard.log().has_room(Need::Message, 0) {
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
     };

@@ -7,5 +7,5 @@ pub const RECOVERED_ARE_IN_ORDER: bool = true;
 pub const SPACE_IS_BOUNDED_BY_WHAT_LIVES: bool = true;
 
 /// The constant of that bound, in segments: the active one, the next one, the reserve, two to recycle, three that are not
-/// worth relocating for, and one on its way.
-pub const SEGMENTS_BEYOND_LIVE_MAX: u64 = 9;
+/// worth relocating for, and two on their way.
+pub const SEGMENTS_BEYOND_LIVE_MAX: u64 = 10;

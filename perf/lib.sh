@@ -1,0 +1,98 @@
+# What the scripts of perf/ share: starting and stopping, waiting, reading figures. Sourced, not run.
+
+WORK=${WORK:-perf/work}
+COMMIT=$(git rev-parse --short HEAD)$(git diff --quiet HEAD -- src || echo -dirty)
+USER_HZ=$(getconf CLK_TCK)
+DAEMON=
+SINK=
+
+stop_one() {
+    [ -n "$1" ] || return 0
+    kill "$1" 2>/dev/null || true
+    wait "$1" 2>/dev/null || true
+}
+
+stop() {
+    stop_one "$DAEMON"
+    stop_one "$SINK"
+    DAEMON=
+    SINK=
+}
+trap stop EXIT
+
+# Waits up to ${3:-10} seconds for a line of file $1 that matches $2.
+await() {
+    for _ in $(seq $((${3:-10} * 20))); do
+        grep -q "$2" "$1" 2>/dev/null && return
+        sleep 0.05
+    done
+    echo "nothing in $1 says $2:" >&2
+    tail -n 5 "$1" >&2
+    return 1
+}
+
+# Starts the sink on address $1, on the cores in LOAD_CORES, and puts its address in ORIGIN.
+start_sink() {
+    taskset -c "$LOAD_CORES" target/release/examples/sink --listen "$1" >"$WORK/sink.out" &
+    SINK=$!
+    await "$WORK/sink.out" '^listening'
+    ORIGIN=$(sed -n 's/^listening //p' "$WORK/sink.out" | head -n 1)
+}
+
+# Starts the daemon with the variables in the arguments, on the cores in DAEMON_CORES; puts its addresses in TARGET and
+# ADMIN. Its log stays as it is.
+start_daemon() {
+    env TRANSACTION_LOG="$WORK/log" LISTEN=127.0.0.1:0 ADMIN_LISTEN=127.0.0.1:0 LOG_FORMAT=json "$@" \
+        taskset -c "$DAEMON_CORES" target/release/dispatcher 2>"$WORK/daemon.out" &
+    DAEMON=$!
+    await "$WORK/daemon.out" '"message":"listening"' 60
+    TARGET=$(listening listen)
+    ADMIN=$(listening admin)
+    BACKEND=$(listening backend)
+}
+
+# A field of the line that says that the daemon listens.
+listening() {
+    sed -n "s/.*\"message\":\"listening\".*\"$1\":\"\([^\"]*\)\".*/\1/p" "$WORK/daemon.out" | head -n 1
+}
+
+# CPU ticks of the daemon, its threads that ended included. The fields are counted behind the command's parenthesis.
+cpu_ticks() {
+    sed 's/.*) //' "/proc/$DAEMON/stat" | awk '{ print $12 + $13 }'
+}
+
+write_bytes() {
+    awk '/^write_bytes/ { print $2 }' "/proc/$DAEMON/io"
+}
+
+# Resident memory of the daemon in KiB: VmRSS now, VmHWM the most so far.
+resident() {
+    awk -v name="$1:" '$1 == name { print $2 }' "/proc/$DAEMON/status"
+}
+
+# The sum of a metric of the daemon over its labels.
+metric() {
+    curl -fsS "http://$ADMIN/metrics" | awk -v name="dispatcher_$1" 'index($1, name) == 1 && $1 !~ /^#/ { split($1, part, "{"); if (part[1] == name) sum += $2 } END { printf "%.0f\n", sum }'
+}
+
+# A number in a line of JSON.
+number() {
+    sed -n "s/.*\"$1\":\([0-9.e+-]*\).*/\1/p" <<<"$2"
+}
+
+# Head lines of a file of results: what was measured, on what.
+describe() {
+    local device
+    device=$(df --output=source "$WORK" | tail -n 1)
+    echo "# date: $(date -u +%FT%TZ)"
+    echo "# commit: $COMMIT"
+    echo "# kernel: $(uname -r)"
+    echo "# cpu: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores; daemon on $DAEMON_CORES, load and sink on $LOAD_CORES"
+    echo "# disk: $(df --output=source,fstype "$WORK" | tail -n 1 | tr -s ' '), $(lsblk -ndo MODEL,SIZE "$device" 2>/dev/null | tr -s ' ' || echo 'unknown device')"
+    echo "# load average at the start: $(cut -d' ' -f1-3 /proc/loadavg)"
+}
+
+build() {
+    cargo build --release --locked --bin dispatcher --example load --example sink
+    mkdir -p "$WORK" perf/results
+}

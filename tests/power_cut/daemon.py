@@ -65,6 +65,9 @@ class Daemon:
     async def is_ready(self) -> bool:
         return (await self.get("/-/ready"))[0] == 200
 
+    async def is_healthy(self) -> bool:
+        return (await self.get("/-/healthy"))[0] == 200
+
     async def is_idle(self) -> bool:
         """Whether no message is pending. A status other than 200 would make that a guess."""
         status, text = await self.get("/metrics")

@@ -11,22 +11,25 @@ import zlib
 MARK = b"power-cut message"
 HEAD = re.compile(MARK + rb" (\d{8}) (\d{8}) ([0-9a-f]{8})\n")
 HEAD_BYTES = len(MARK) + len(" 00000000 00000000 00000000\n")
-BODY_BYTES_MAX = 60 * 1024
+# Below MAX_BODY of the daemon.
+LARGE = 60 * 1024
+# Mostly small, some of many blocks.
+MIXED = (256, 1024, 1024, 8192, 8192, LARGE)
 
 # Kind and share: taken at once; refused twice, then taken; answered late; refused for ever; sent after a power cut.
 PROMPT, FLAKY, SLOW, DEAD, PROBE = "prompt", "flaky", "slow", "dead", "probe"
 SHARES = [(PROMPT, 60), (FLAKY, 20), (SLOW, 8), (DEAD, 12)]
 
 
-def kind(random_of_run: random.Random) -> str:
+def kind(chance: random.Random) -> str:
     """A kind, by its share."""
-    return random_of_run.choices([name for name, _ in SHARES], [share for _, share in SHARES])[0]
+    return chance.choices([name for name, _ in SHARES], [share for _, share in SHARES])[0]
 
 
-def body(seq: int, random_of_run: random.Random) -> bytes:
-    """A body of random content and size: mostly small, some of many blocks."""
-    size = random_of_run.randrange(random_of_run.choice([256, 1024, 1024, 8192, 8192, BODY_BYTES_MAX - HEAD_BYTES]))
-    content = random_of_run.randbytes(size)
+def body(seq: int, chance: random.Random, sizes: tuple[int, ...] = MIXED) -> bytes:
+    """A body of random content, smaller than one of `sizes`."""
+    size = chance.randrange(chance.choice(sizes))
+    content = chance.randbytes(size)
     return b"%s %08d %08d %08x\n" % (MARK, seq, size, zlib.crc32(content, seq)) + content
 
 

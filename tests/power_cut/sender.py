@@ -19,17 +19,24 @@ class Acknowledged(NamedTuple):
 
 
 class Connection:
-    """One connection to the daemon."""
+    """One connection to the daemon, and the next when an answer says that it closes."""
 
     async def __aenter__(self):
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", DATA_PORT)
+        await self._open()
         return self
+
+    async def _open(self) -> None:
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", DATA_PORT)
+        self.closes = False
 
     async def __aexit__(self, *_):
         self.writer.close()
 
     async def post(self, kind: str, seq: int, body: bytes) -> tuple[int, str]:
         """Sends a message; the status, and the id if it was accepted."""
+        if self.closes:
+            self.writer.close()
+            await self._open()
         head = (
             f"POST {message.path(kind, seq)} HTTP/1.1\r\nHost: localhost\r\n"
             f"X-Dispatcher-Origin-Host: 127.0.0.1:{PORT}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -39,6 +46,7 @@ class Connection:
         start, *fields = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         values = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
         await self.reader.readexactly(int(values.get("content-length", 0)))
+        self.closes = values.get("connection") == "close"
         return int(start.split(" ")[1]), values.get("x-dispatcher-message-id", "")
 
 

@@ -1,6 +1,7 @@
 """The daemon as a child process: started, asked, stopped or killed; what it says on stderr is listened to."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -35,6 +36,7 @@ class Daemon:
         self.environment = VARIABLES | {"TRANSACTION_LOG": directory} | variables
         self.heard = heard
         self.lines: list[str] = []
+        self.process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         """Starts it, and waits until it takes messages."""
@@ -115,8 +117,10 @@ class Daemon:
             raise DaemonError(f"stopped with status {status}", self)
 
     async def kill(self) -> None:
-        """SIGKILL, if it still runs."""
-        if self.process.returncode is None:
+        """SIGKILL, if it was started and still runs."""
+        if self.process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGKILL)
         await self.process.wait()
         await self.listening

@@ -5,7 +5,6 @@ See README.md. Run by run.sh, in namespaces of its own.
 
 import argparse
 import asyncio
-import contextlib
 import os
 import random
 import sys
@@ -31,7 +30,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--points", type=int, default=500, help="moments to cut the power at")
     parser.add_argument("--torn", type=int, default=250, help="cuts that also tear what is not flushed")
     parser.add_argument("--seconds", type=float, default=15, help="of load")
-    parser.add_argument("--kills", type=int, default=2, help="kill -9 and restarts under load, so that recoveries are cut")
+    parser.add_argument("--kills", type=int, default=2, help="kill -9 and restart under load: recoveries are cut too")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--cores", default="1", help="CORES of the daemon whose power is cut")
@@ -65,8 +64,7 @@ async def run_until_the_cut(directory: str, count, ledger: Ledger, options: argp
                     await load.run(seconds)
                     await daemon.stop()
             finally:
-                with contextlib.suppress(ProcessLookupError):
-                    await daemon.kill()
+                await daemon.kill()
     print(f"  sent {load.seq:,}, acknowledged {len(ledger.acknowledged):,}, refused {load.refused:,}", flush=True)
 
 
@@ -195,14 +193,18 @@ def whole_part(log: WriteLog, cut: int, torn_seed: int | None) -> int:
 def report(ledger: Ledger, log: WriteLog, first: int, totals: Totals, seconds: float) -> bool:
     """Prints the summary; whether all is well."""
     writes = [entry for entry in log.entries[first:] if entry.is_write]
+    mib = sum(entry.length for entry in writes) >> 20
     sums = totals.sums
+    each = seconds / max(totals.cuts + totals.torn, 1)
+    in_run = f"{len(ledger.delivered):,} delivered and {len(ledger.buried):,} dead-lettered in the run"
+    soon = f"acknowledged within {SOON} requests after a cut: 0 would mean that the check is blind"
     rows = [
-        ("requests logged", len(log.entries) - first, f"{len(writes):,} writes of {sum(e.length for e in writes) >> 20:,} MiB"),
-        ("acknowledged", len(ledger.acknowledged), f"{len(ledger.delivered):,} delivered and {len(ledger.buried):,} dead-lettered in the run"),
-        ("cuts", totals.cuts, f"and {totals.torn:,} torn; {seconds / max(totals.cuts + totals.torn, 1):.2f} s each"),
+        ("requests logged", len(log.entries) - first, f"{len(writes):,} writes of {mib:,} MiB"),
+        ("acknowledged", len(ledger.acknowledged), in_run),
+        ("cuts", totals.cuts, f"and {totals.torn:,} torn; {each:.2f} s each"),
         ("checked", sums.checked, f"acknowledged before a cut; {sums.from_log:,} of them only in the log"),
         ("delivered again", sums.duplicates, "delivered before the cut and after it"),
-        ("not there yet", sums.not_yet, f"acknowledged within {SOON} requests after a cut: 0 would mean that the check is blind"),
+        ("not there yet", sums.not_yet, soon),
         ("lost", len(totals.lost), "acknowledged before the cut, not delivered, no dead letter"),
         ("attempted again", len(totals.revived), "dead letters before the cut"),
         ("damaged", totals.damaged + len(ledger.damaged), "bodies"),
@@ -216,7 +218,8 @@ def report(ledger: Ledger, log: WriteLog, first: int, totals: Totals, seconds: f
 
 def main() -> int:
     options = arguments()
-    print("power_cut: " + " ".join(f"--{name.replace('_', '-')} {value}" for name, value in vars(options).items() if value is not None))
+    given = ((name.replace("_", "-"), value) for name, value in vars(options).items() if value is not None)
+    print("power_cut: " + " ".join(f"--{name} {value}" for name, value in given))
     if options.keep:
         os.makedirs(options.keep, exist_ok=True)
     work = os.environ["WORK"]
@@ -238,4 +241,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(volume.undone_when_interrupted(main))

@@ -26,6 +26,7 @@ missing() {
 	mount mount
 	python3 python3
 	qemu-storage-daemon qemu-system-common
+	setpriv util-linux
 	unshare util-linux
 	LIST
 }
@@ -44,15 +45,25 @@ fi
 DISPATCHER=$(realpath "$DISPATCHER")
 WORK=$(mktemp -d)
 export DISPATCHER WORK WORK_SIZE PYTHONDONTWRITEBYTECODE=1
-trap 'rmdir "$WORK"' EXIT
-trap 'exit 130' INT TERM
 
 # The disks are in a tmpfs that only the namespace sees, so they vanish with it too.
-unshare --mount --net --pid --fork --kill-child --mount-proc sh -ec '
+setpriv --pdeathsig KILL unshare --mount --net --pid --fork --kill-child --mount-proc sh -ec '
     mount -t tmpfs -o "size=$WORK_SIZE" power_cut "$WORK"
     ip link set lo up
     PYTHONPATH=tests/power_cut python3 -m unittest -q test_pieces
     proof=$1
     shift
     exec python3 "tests/power_cut/$proof.py" "$@"
-' sh "$@"
+' sh "$@" &
+proof=$!
+
+# Asks the proof to undo what it did. It is the only child of `unshare`, which would not pass the signal on.
+interrupt() {
+    kill -INT "$(tr -d ' ' <"/proc/$proof/task/$proof/children")" || true
+    wait "$proof" || true
+    exit 130
+}
+
+trap 'rmdir "$WORK"' EXIT
+trap interrupt INT TERM
+wait "$proof"

@@ -1,17 +1,29 @@
 """Filesystems in files: made, mounted through a loop device, and with every write to them logged.
 
-All of it is undone when the context ends. The whole run has a mount namespace of its own (see `run.sh`), so that even
-after a SIGKILL no mount and no loop device is left.
+All of it is undone when the context ends. The whole run has a mount namespace of its own (see `run.sh`), so that no
+mount is left even after a SIGKILL.
 """
 
 import contextlib
 import os
+import signal
 import subprocess
 import time
+from collections.abc import Callable
 
 from write_log import Counter
 
 PATIENCE_SECONDS = 30
+
+
+def undone_when_interrupted(main: Callable[[], int]) -> int:
+    """Runs `main`; SIGINT ends it through its `finally`s, though a shell starts its background jobs deaf to it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return main()
+    except KeyboardInterrupt:
+        print("interrupted: all is undone")
+        return 130
 
 
 def run(*command: str) -> None:

@@ -25,6 +25,9 @@ pub enum Command {
     Demo(crate::demo::Options),
     /// Prints the effective value of every variable and whether the environment set it
     CheckConfig,
+    /// Reads a log, with the daemon running or not: what is in it, and whether it is intact
+    #[command(subcommand)]
+    Log(crate::inspect::LogCommand),
 }
 
 impl Cli {

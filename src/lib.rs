@@ -46,6 +46,8 @@ pub mod telemetry;
 pub mod admin;
 // The command line.
 pub mod cli;
+// What is in a log, and whether it is intact.
+pub mod inspect;
 // The main job, shown on this machine.
 pub mod demo;
 // One core from start to drain, and the process around them.

@@ -37,6 +37,15 @@ pub const RECOVERY_READ_BYTES: usize = 256 << 10;
 /// Reads in flight during recovery.
 pub const RECOVERY_READS_MAX: usize = 16;
 
+/// How often `dispatcher log` reads on to the present end of a log, segments of which were reused while it read: each
+/// time there is less left to read, unless the log turns over faster than it can be read.
+pub const INSPECT_ROUNDS_MAX: u32 = 16;
+/// How often, and after how long in milliseconds, `dispatcher log` looks again at a last batch that is not whole: as long
+/// as it takes a running daemon to write it.
+pub const INSPECT_SETTLES_MAX: u32 = 4;
+/// See [`INSPECT_SETTLES_MAX`].
+pub const INSPECT_SETTLE_MS: u64 = 50;
+
 /// Segments that one log keeps open for reading messages back: a descriptor each, however long the log is.
 pub const SEGMENTS_OPEN_MAX: usize = 64;
 

@@ -6,15 +6,20 @@ use std::sync::Arc;
 
 use dispatcher::cli::{self, Cli, Command};
 use dispatcher::config::Loaded;
+use dispatcher::inspect::{self, LogCommand, Verdict};
 use dispatcher::{demo, server, telemetry};
 
 /// A variable, an address or the log cannot be used.
 const UNUSABLE: u8 = 2;
+/// A log was read and something in it is damaged.
+const DAMAGED: u8 = 1;
 
 fn main() -> ExitCode {
     let command = Cli::read().command;
-    if let Some(Command::Demo(options)) = command {
-        return demo::run(&options);
+    match &command {
+        Some(Command::Demo(options)) => return demo::run(options),
+        Some(Command::Log(command)) => return read_log(command),
+        Some(Command::CheckConfig) | None => {}
     }
     let loaded = match Loaded::from_env() {
         Ok(loaded) => loaded,
@@ -39,6 +44,17 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("dispatcher: {}", server::chain(&error));
             ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn read_log(command: &LogCommand) -> ExitCode {
+    match inspect::run(command) {
+        Ok(Verdict::Intact) => ExitCode::SUCCESS,
+        Ok(Verdict::Damaged) => ExitCode::from(DAMAGED),
+        Err(error) => {
+            eprintln!("dispatcher: {}", server::chain(&error));
+            ExitCode::from(UNUSABLE)
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Streams segments from the disk through the scanner: several reads at a time, in constant memory.
 
 use std::io;
+use std::ops::Range;
 
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 
@@ -54,6 +55,13 @@ async fn read<D: Disk>(files: &Files<D>, segment: u32, offset: usize, bytes: usi
 pub struct Reading {
     segment: u32,
     scanner: Scanner,
+}
+
+impl Reading {
+    /// What is missing from a torn tail, once the end was met.
+    pub fn torn(&self) -> Option<Range<usize>> {
+        self.scanner.torn()
+    }
 }
 
 impl<D: Disk, S: Stream<Item = Result<Piece, DiskError>> + Unpin> Reader<'_, D, S> {

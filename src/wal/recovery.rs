@@ -138,25 +138,38 @@ struct Pass<'f, D: Disk> {
 
 impl<D: Disk> Pass<'_, D> {
     fn visit(&mut self, found: Found<'_>) {
-        match found {
-            Found::Damage(range) => self.damage.push(range),
-            Found::NewerKind { offset, kind } => {
-                self.refuse(RecoveryError::Kind { path: self.files.path(self.segment), offset, kind });
+        match read(self.files, self.segment, found) {
+            Ok(Read::Record(visit)) => {
+                self.records += 1;
+                (self.fold)(visit);
             }
-            Found::Record { offset, header, payload } => match Payload::decode(header.kind, payload) {
-                Ok(payload) => {
-                    let bytes = u32::try_from(header.bytes).expect("segments are bounded by SEGMENT_BYTES_MAX");
-                    self.records += 1;
-                    let at = Location { segment: self.segment, offset, bytes };
-                    (self.fold)(Visit { id: header.id, payload, at });
-                }
-                Err(why) => self.refuse(RecoveryError::Payload { path: self.files.path(self.segment), offset, why }),
-            },
+            Ok(Read::Damage(range)) => self.damage.push(range),
+            Err(why) => _ = self.refused.get_or_insert(why),
         }
     }
+}
 
-    fn refuse(&mut self, why: RecoveryError) {
-        self.refused.get_or_insert(why);
+/// What a scan found, as it was read.
+#[derive(Clone, Debug)]
+pub enum Read<'a> {
+    /// A record that this version knows.
+    Record(Visit<'a>),
+    /// Damage, see [`Found::Damage`].
+    Damage(Range<usize>),
+}
+
+/// Reads what a scan of `segment` found. Errors: a newer version wrote it.
+pub fn read<'a, D: Disk>(files: &Files<D>, segment: u32, found: Found<'a>) -> Result<Read<'a>, RecoveryError> {
+    match found {
+        Found::Damage(range) => Ok(Read::Damage(range)),
+        Found::NewerKind { offset, kind } => Err(RecoveryError::Kind { path: files.path(segment), offset, kind }),
+        Found::Record { offset, header, payload } => match Payload::decode(header.kind, payload) {
+            Ok(payload) => {
+                let bytes = u32::try_from(header.bytes).expect("segments are bounded by SEGMENT_BYTES_MAX");
+                Ok(Read::Record(Visit { id: header.id, payload, at: Location { segment, offset, bytes } }))
+            }
+            Err(why) => Err(RecoveryError::Payload { path: files.path(segment), offset, why }),
+        },
     }
 }
 

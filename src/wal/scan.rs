@@ -105,6 +105,8 @@ pub struct Scanner {
     batches: u32,
     /// What is not intact in the newest of them: damage if another follows.
     bad: Option<Range<usize>>,
+    /// What is missing from a torn tail.
+    torn: Option<Range<usize>>,
 }
 
 impl Scanner {
@@ -112,12 +114,17 @@ impl Scanner {
     /// knows, it is the newest one.
     pub const fn new(start: Position, length: usize, sealed: Option<Sealed>) -> Self {
         let at = FIRST_BATCH as usize;
-        Self { start, length, sealed, at, place: Place::Batch, batches: 0, bad: None }
+        Self { start, length, sealed, at, place: Place::Batch, batches: 0, bad: None, torn: None }
     }
 
     /// Where the next window must begin.
     pub const fn cursor(&self) -> usize {
         self.at
+    }
+
+    /// What is missing from a torn tail, once the end was met. None if the last batch is whole after all.
+    pub fn torn(&self) -> Option<Range<usize>> {
+        self.torn.clone()
     }
 
     /// Goes on in `window`, the bytes of the segment from the cursor on, as many as are known.
@@ -143,7 +150,8 @@ impl Scanner {
     /// Each of these returns `None` to go on where the cursor and the place are now.
     fn batch<'a>(&mut self, known: Known<'a>) -> Option<Step<'a>> {
         if let Some(sealed) = self.sealed.filter(|sealed| self.batches >= sealed.batches) {
-            let bad = self.bad.take().filter(|_| !sealed.torn);
+            let (torn, bad) = if sealed.torn { (self.bad.take(), None) } else { (None, self.bad.take()) };
+            self.torn = torn;
             return Some(self.end([bad, None], Scanned { sealed, end: self.at }));
         }
         match self.batch_header(known) {
@@ -250,16 +258,19 @@ impl Scanner {
             // A batch at least is missing, so what was bad in the newest that was met is no torn tail.
             Some(sealed) => {
                 let stop = self.at.min(self.length);
-                let torn = sealed.torn && self.batches + 1 == sealed.batches;
-                self.end([bad, (!torn).then_some(gap.start..stop)], Scanned { sealed, end: stop })
+                let (range, is_torn) = (gap.start..stop, sealed.torn && self.batches + 1 == sealed.batches);
+                self.torn = is_torn.then(|| range.clone());
+                self.end([bad, (!is_torn).then_some(range)], Scanned { sealed, end: stop })
             }
             // A torn batch may have lost the block of its header and kept others.
             None if gap.intact_end > gap.start => {
                 let end = gap.intact_end.next_multiple_of(BLOCK_BYTES).min(self.length);
+                self.torn = Some(gap.start..end);
                 self.end([bad, None], Scanned { sealed: Sealed { batches: self.batches + 1, torn: true }, end })
             }
             None => {
                 let sealed = Sealed { batches: self.batches, torn: bad.is_some() };
+                self.torn = bad;
                 self.end([None, None], Scanned { sealed, end: gap.start })
             }
         }

@@ -113,11 +113,12 @@ async fn list<D: Disk>(files: &Files<D>, survey: &mut Survey) -> Result<Vec<Surv
     }
     segments.sort_unstable();
     survey.spares.sort_unstable();
-    let looks = segments.into_iter().map(|segment| look(files, segment));
+    let looks = segments.into_iter().map(|segment| async move { look(files, segment).await.map(|(one, _)| one) });
     stream::iter(looks).buffered(RECOVERY_READS_MAX).try_collect().await
 }
 
-async fn look<D: Disk>(files: &Files<D>, segment: u32) -> Result<Surveyed, RecoveryError> {
+/// A segment by itself, and its first block: while that stays as it is, nothing else of the segment was taken for another.
+pub async fn look<D: Disk>(files: &Files<D>, segment: u32) -> Result<(Surveyed, AlignedBuf), RecoveryError> {
     let path = files.path(segment);
     let file = files.get(segment).await?;
     let length = files.disk().length(&file).await.map_err(while_doing("asking the length of", &path))?;
@@ -132,7 +133,7 @@ async fn look<D: Disk>(files: &Files<D>, segment: u32) -> Result<Surveyed, Recov
         SegmentHeaderRead::OtherVersion(found) => return Err(RecoveryError::Version { path, found }),
         SegmentHeaderRead::Absent => None,
     };
-    Ok(Surveyed { segment, length, header, sealed: None })
+    Ok((Surveyed { segment, length, header, sealed: None }, block))
 }
 
 /// What the end of a log says.

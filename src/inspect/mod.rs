@@ -80,11 +80,14 @@ pub struct CatOptions {
     /// Only records of this message; may be repeated
     #[arg(long, value_name = "UUID", value_parser = id)]
     pub id: Vec<MessageId>,
-    /// Only records of messages for this origin, spelt as in X-Dispatcher-Origin-Host. Takes memory for each of them
+    /// Only records of messages for this origin, spelt as in X-Dispatcher-Origin-Host
+    ///
+    /// Takes memory for each of them: their outcomes do not name it.
     #[arg(long)]
     pub origin: Option<String>,
-    /// Only records of messages that have come to this at the end of the log. Reads the log twice, and takes memory for
-    /// every message in it
+    /// Only records of messages that have come to this by the end of the log
+    ///
+    /// Reads the log twice, and takes memory for every message in it.
     #[arg(long, value_enum)]
     pub state: Option<State>,
     /// Only records of what happened since: an RFC 3339 time, or so long ago, as 30s 5m 2h 7d

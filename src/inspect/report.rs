@@ -200,7 +200,8 @@ impl fmt::Display for Counts {
         if self.recycled_while_read > 0 {
             writeln!(f, "  recycled  {} segments while they were read", self.recycled_while_read)?;
         }
-        let damaged = self.damaged_ranges + self.missing_segments;
-        write!(f, "  torn      {}\n  damaged   {damaged}", self.torn_tails)
+        let or_no = |count: u64| if count == 0 { "no".to_owned() } else { count.to_string() };
+        let damaged = or_no(self.damaged_ranges + self.missing_segments);
+        write!(f, "  torn      {} tail\n  damaged   {damaged} part", or_no(self.torn_tails))
     }
 }

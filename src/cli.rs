@@ -81,7 +81,9 @@ mod tests {
             assert!(line.contains(variable.default) && line.contains(variable.meaning), "{line}");
             assert!(line.contains(variable.alias.unwrap_or_default()), "{line}");
         }
-        for part in ["answers 202", "Usage:", "demo", "check-config", "--version", "\n  0  ", "\n  2  ", "\n  3  "] {
+        for part in
+            ["answers 202", "Usage:", "demo", "check-config", "log", "--version", "\n  0  ", "\n  2  ", "\n  3  "]
+        {
             assert!(help.contains(part), "{part:?}");
         }
     }
@@ -104,12 +106,15 @@ mod tests {
     }
 
     #[test]
-    fn the_commands_are_serve_demo_and_check_config() {
+    fn the_commands_are_serve_demo_check_config_and_log() {
         described().debug_assert();
         let parsed = |args: &[&str]| Cli::try_parse_from(args).map(|cli| cli.command);
         assert!(matches!(parsed(&["dispatcher"]), Ok(None)));
         assert!(matches!(parsed(&["dispatcher", "check-config"]), Ok(Some(Command::CheckConfig))));
         assert!(matches!(parsed(&["dispatcher", "demo"]), Ok(Some(Command::Demo(_)))));
+        for reads in ["cat", "verify"] {
+            assert!(matches!(parsed(&["dispatcher", "log", reads]), Ok(Some(Command::Log(_)))));
+        }
         assert_eq!(parsed(&["dispatcher", "srve"]).expect_err("unknown").exit_code(), 2);
     }
 }

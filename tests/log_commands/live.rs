@@ -140,3 +140,31 @@ fn a_segment_that_grows_while_it_is_read_is_read_as_far_as_it_was_and_no_damage(
         daemon.stop().await;
     });
 }
+
+#[test]
+fn a_message_that_is_moved_out_of_a_segment_before_that_is_read_is_met_where_it_went() {
+    run(async {
+        let (dir, origin, slow) = (tempfile::tempdir().unwrap(), Origin::start(), Origin::start());
+        slow.answer(|_| Reply::Hold);
+        let variables = [("SEGMENT_BYTES", "1MiB"), ("CORES", "1"), ("DEFAULT_TIMEOUT", "20m")];
+        let daemon = Daemon::start(dir.path(), &variables).await;
+        let newest = || log::segments(&dir.path().join("log")).iter().map(|(.., number)| *number).max().unwrap();
+        let mut sender = daemon.sender().await;
+        sender.post(&slow.host(), &[b'h'; 200 << 10]).await;
+        while newest() < 3 {
+            sender.post(&origin.host(), &[b'm'; 100 << 10]).await;
+        }
+        let held = sender.post(&slow.host(), b"held").await;
+        let (child, first) = (stopped_cat(dir.path()), newest());
+        until("it waits for its reader", || is_stopped(&child)).await;
+        while log::segments(&dir.path().join("log")).iter().any(|(.., number)| *number <= first) {
+            sender.post(&origin.host(), &[b'n'; 100 << 10]).await;
+        }
+        let printed = go_on(child).await.clean().lines();
+        let met: Vec<&Value> = printed.iter().filter(|line| line["id"] == held.as_str()).collect();
+        assert!(met.iter().all(|line| line["again"] == true) && !met.is_empty(), "{met:?} of {}", printed.len());
+        slow.release();
+        daemon.until_idle().await;
+        daemon.stop().await;
+    });
+}

@@ -74,7 +74,7 @@ Exit status:
 pub struct CatOptions {
     /// The log, or one shard-NN of it [default: TRANSACTION_LOG]
     pub dir: Option<PathBuf>,
-    /// Reads the log of dead letters too: <DIR>/dead-letter, or DEAD_LETTER
+    /// Reads the log of dead letters too: dead-letter in DIR, or DEAD_LETTER
     #[arg(long)]
     pub dead_letters: bool,
     /// Only records of this message; may be repeated

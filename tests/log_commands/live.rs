@@ -70,7 +70,7 @@ fn under_load_with_segments_reused_all_the_time_nothing_is_ever_damaged_and_no_l
             until("the log turns over", || sent.get() >= before + 100).await;
         }
         tasks.shutdown().await;
-        println!("{} messages, {recycled} segments were reused while they were read", sent.get());
+        eprintln!("{} messages, {recycled} segments were reused while they were read", sent.get());
         slow.release();
         daemon.until_idle().await;
         daemon.stop().await;

@@ -16,6 +16,7 @@ use crate::common::origin::{Origin, Received, Reply};
 use crate::common::sender::Sender;
 use crate::common::{run, until};
 
+/// Kills of a run; `CYCLES` in the environment makes them more.
 const CYCLES: usize = 24;
 const SENDERS: u64 = 4;
 const BODY_BYTES_MAX: u64 = 48 << 10;
@@ -86,7 +87,8 @@ fn no_acknowledged_message_is_lost_or_damaged_by_kills_at_any_moment() {
             senders.spawn_local(send(Rc::clone(&load), seed ^ (n + 2)));
         }
         let (mut is_refusing, mut starting_kills) = (false, 0);
-        for cycle in 0..CYCLES {
+        let cycles = std::env::var("CYCLES").ok().and_then(|cycles| cycles.parse().ok()).unwrap_or(CYCLES);
+        for cycle in 0..cycles {
             let mut daemon = next_life(dir.path(), cycle);
             if is_refusing != random.next().is_multiple_of(4) {
                 is_refusing = !is_refusing;
@@ -121,7 +123,7 @@ fn no_acknowledged_message_is_lost_or_damaged_by_kills_at_any_moment() {
         let repeats = judge(&received, &acknowledged);
         let (all, acknowledged) = (received.len(), acknowledged.len());
         eprintln!(
-            "{CYCLES} kills, {starting_kills} before it listened, {acknowledged} acknowledged, {all} attempts received, {repeats} repeats"
+            "{cycles} kills, {starting_kills} before it listened, {acknowledged} acknowledged, {all} attempts received, {repeats} repeats"
         );
         assert!(repeats * 5 < all, "{repeats} of {all}: repeats come from what was in flight, no more");
     });

@@ -1,6 +1,7 @@
 //! A first look at a log directory: which segments there are, how the newest one ended, and where to go on. It reads
 //! headers and the end of the log only, so that a shard can take messages before the rest has been read. Never writes.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -16,6 +17,7 @@ use crate::disk::names::UNFINISHED;
 use crate::disk::{Disk, while_doing};
 use crate::limits::{BLOCK_BYTES, RECOVERY_READS_MAX, SEGMENT_BYTES_MAX, SEGMENTS_MAX};
 use crate::message::MessageId;
+use crate::time::UnixMillis;
 
 /// A segment that is part of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,11 +58,7 @@ pub struct Survey {
 pub async fn survey<D: Disk>(files: &Files<D>, salt: u32) -> Result<Survey, RecoveryError> {
     let mut survey = Survey::default();
     let mut found = list(files, &mut survey).await?;
-    let salted = found.iter().find_map(|one| Some((one.segment, one.header?.salt?)));
-    files.set_salt(match salted {
-        Some((from, value)) => Salt { value, from: first_salted(&found, from) },
-        None => Salt { value: salt, from: u32::MAX },
-    });
+    let salted = find_salt(files, &mut found, salt).await?;
     // Numbers do not go back, even if no segment of those that are there was begun.
     survey.next_segment = found.first().map_or(0, |oldest| oldest.segment);
     for position in 1..found.len() {
@@ -85,17 +83,52 @@ pub async fn survey<D: Disk>(files: &Files<D>, salt: u32) -> Result<Survey, Reco
             survey.next_segment = found.last().map_or(0, |newest| newest.segment + 1);
         }
     }
-    if salted.is_none() {
+    if !salted {
         files.set_salt(Salt { value: salt, from: survey.next_segment });
     }
     survey.segments = found;
     Ok(survey)
 }
 
-/// A log turns from version 1 to salted ones once: the first segment behind the last one that is known to be unsalted.
-fn first_salted(found: &[Surveyed], first_known: u32) -> u32 {
-    let unsalted = found.iter().filter(|one| one.header.is_some_and(|header| header.salt.is_none()));
-    unsalted.map(|one| one.segment + 1).max().unwrap_or(0).min(first_known)
+/// Makes the salt of the log known; `false`: no segment has one, and what will be written has `fresh`. What is not a
+/// header of this log is taken out of `found`: what it says of its neighbour is not true of this one's.
+async fn find_salt<D: Disk>(files: &Files<D>, found: &mut [Surveyed], fresh: u32) -> Result<bool, RecoveryError> {
+    let has_salt = |one: &Surveyed, value| one.header.is_some_and(|header| header.salt == Some(value));
+    let known =
+        prevailing_salt(found).and_then(|value| Some((value, found.iter().position(|one| has_salt(one, value))?)));
+    let Some((value, first)) = known else {
+        files.set_salt(Salt { value: fresh, from: u32::MAX });
+        return Ok(false);
+    };
+    for (position, one) in found.iter_mut().enumerate() {
+        // A log turns from version 1 to salted ones once.
+        one.header = one.header.filter(|header| header.salt.map_or(position < first, |salt| salt == value));
+    }
+    // Between the last header of version 1 and the first with a salt, only records tell what they were written with.
+    let unknown = found[..first].iter().rposition(|one| one.header.is_some()).map_or(0, |last| last + 1);
+    let mut from = found[first].segment;
+    for one in found[unknown..first].iter().rev() {
+        files.set_salt(Salt { value, from: one.segment });
+        let mut intact = false;
+        reader::scan(files, one, &mut |found| intact |= !matches!(found, Found::Damage(_))).await?;
+        if intact {
+            from = one.segment;
+        }
+    }
+    files.set_salt(Salt { value, from });
+    Ok(true)
+}
+
+/// The salt that most headers have, of several the one used last: a file of an earlier log of the same shard may have
+/// been put back in place of one of this log's, and must not cost all others.
+fn prevailing_salt(found: &[Surveyed]) -> Option<u32> {
+    let mut logs = BTreeMap::<u32, (usize, UnixMillis)>::new();
+    for header in found.iter().filter_map(|one| one.header) {
+        let Some(salt) = header.salt else { continue };
+        let (headers, begun) = logs.entry(salt).or_default();
+        (*headers, *begun) = (*headers + 1, header.begun.max(*begun));
+    }
+    logs.into_iter().max_by_key(|(_, log)| *log).map(|(salt, _)| salt)
 }
 
 /// The segments in the directory with their headers and lengths, in order.

@@ -1,0 +1,76 @@
+//! Single harms, each to many logs: what random ones found once, and what is refused.
+
+use dispatcher::limits::{BLOCK_BYTES, SEGMENTS_MAX};
+use dispatcher::wal::recovery::RecoveryError;
+use dispatcher::wal::segment::VERSION;
+
+use super::choices::Choices;
+use super::harms::{Image, newer_header, unharmed};
+use super::verdict::{check, recover};
+use super::written::Written;
+
+fn logs() -> impl Iterator<Item = Written> {
+    (0..300).map(|seed| Written::new(&mut Choices::of_seed(seed), 3))
+}
+
+#[test]
+fn a_file_of_an_earlier_log_of_the_shard_costs_only_what_stood_in_its_place() {
+    for written in logs() {
+        let common = written.segments.keys().filter(|number| written.generation_before.contains_key(number));
+        for number in common {
+            let mut image = unharmed(&written);
+            image.segments.insert(*number, written.generation_before[number].clone());
+            check(&written, &image);
+        }
+    }
+}
+
+#[test]
+fn a_log_that_began_with_version_1_loses_no_record_with_a_header() {
+    for written in logs().filter(|written| written.segments.values().any(|segment| segment.unsalted)) {
+        for number in written.segments.keys() {
+            let mut image = unharmed(&written);
+            image.segments.get_mut(number).unwrap()[..BLOCK_BYTES].fill(0);
+            check(&written, &image);
+        }
+    }
+}
+
+fn refusal(written: &Written, image: &Image) -> RecoveryError {
+    recover(&image.to_disk(), written.shard, &|_| ()).expect_err("it is refused")
+}
+
+#[test]
+fn a_segment_of_a_newer_version_is_refused_wherever_it_stands() {
+    for written in logs() {
+        for number in written.segments.keys() {
+            let mut image = unharmed(&written);
+            image.segments.get_mut(number).unwrap()[..BLOCK_BYTES].copy_from_slice(&newer_header(&written, *number));
+            let RecoveryError::Version { found, .. } = refusal(&written, &image) else { panic!("by its version") };
+            assert_eq!(found, VERSION + 1);
+        }
+    }
+}
+
+/// Only what is before it tells how far it is: behind the newest segment that was begun it is one to be used.
+#[test]
+fn a_stray_file_that_is_too_far_from_the_log_is_refused_in_front_of_it_and_used_behind_it() {
+    for written in logs().step_by(100) {
+        let (first, last) = (*written.segments.keys().next().unwrap(), *written.segments.keys().next_back().unwrap());
+        for (distance, refused) in [(SEGMENTS_MAX, true), (SEGMENTS_MAX - 3, false)] {
+            let Some(far) = last.checked_sub(distance) else { continue };
+            let mut image = unharmed(&written);
+            image.segments.insert(far, Vec::new());
+            if refused {
+                assert!(matches!(refusal(&written, &image), RecoveryError::Apart { .. }));
+            } else {
+                assert!(check(&written, &image).is_some());
+            }
+        }
+        for far in [first + SEGMENTS_MAX, u32::MAX] {
+            let mut image = unharmed(&written);
+            image.segments.insert(far, vec![0; BLOCK_BYTES]);
+            assert_eq!(check(&written, &image).unwrap().survey.unbegun, [far]);
+        }
+    }
+}

@@ -57,7 +57,8 @@ fn a_segment_of_a_newer_version_is_refused_wherever_it_stands() {
 fn a_stray_file_that_is_too_far_from_the_log_is_refused_in_front_of_it_and_used_behind_it() {
     for written in logs().step_by(100) {
         let (first, last) = (*written.segments.keys().next().unwrap(), *written.segments.keys().next_back().unwrap());
-        for (distance, refused) in [(SEGMENTS_MAX, true), (SEGMENTS_MAX - 3, false)] {
+        // The segment that is begun next is one of the log too.
+        for (distance, refused) in [(SEGMENTS_MAX, true), (SEGMENTS_MAX - 1, true), (SEGMENTS_MAX - 3, false)] {
             let Some(far) = last.checked_sub(distance) else { continue };
             let mut image = unharmed(&written);
             image.segments.insert(far, Vec::new());

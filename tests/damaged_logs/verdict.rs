@@ -114,7 +114,7 @@ fn check_refusal(image: &Image, refused: &RecoveryError) -> Option<Recovered> {
     match refused {
         RecoveryError::Version { .. } | RecoveryError::Kind { .. } => assert!(image.newer, "{refused}"),
         RecoveryError::Apart { .. } => {
-            assert!(last.zip(first).is_some_and(|(last, first)| last - first >= SEGMENTS_MAX), "{refused}");
+            assert!(last.zip(first).is_some_and(|(last, first)| last - first + 1 >= SEGMENTS_MAX), "{refused}");
         }
         RecoveryError::Disk(_) | RecoveryError::Payload { .. } | RecoveryError::TooLong { .. } => panic!("{refused}"),
     }

@@ -195,41 +195,37 @@ impl Payload<'_> {
 }
 
 impl<'a> Payload<'a> {
-    /// Reads the payload of a record of this kind whose checksum matched.
+    /// Reads the payload of a record of this kind whose checksum matched. What no encoding gives is refused.
     pub fn decode(kind: Kind, bytes: &'a [u8]) -> Result<Self, PayloadError> {
-        let enough = |needed: usize| if bytes.len() < needed { Err(PayloadError::Lengths) } else { Ok(()) };
+        let exactly = |needed| if bytes.len() == needed { Ok(()) } else { Err(PayloadError::Lengths) };
         match kind {
-            Kind::Accepted => {
-                let (message, fields) = decode_message(bytes)?;
-                if fields.death.is_some() { Err(PayloadError::Lengths) } else { Ok(Self::Accepted(message)) }
-            }
+            Kind::Accepted => decode_message(bytes, &[TAG_HISTORY]).map(|(message, _)| Self::Accepted(message)),
             Kind::DeadLetter => {
-                let (message, fields) = decode_message(bytes)?;
-                let (at, failure, status) = fields.death.ok_or(PayloadError::Lengths)?;
-                Ok(Self::DeadLetter(message, Death { at, failure, status, answer: fields.answer }))
+                let (message, fields) = decode_message(bytes, &[TAG_HISTORY, TAG_DEATH, TAG_ANSWER])?;
+                let ((at, failure, status), answer) = fields.death.zip(fields.answer).ok_or(PayloadError::Lengths)?;
+                Ok(Self::DeadLetter(message, Death { at, failure, status, answer }))
             }
             Kind::Retry => {
-                enough(16)?;
+                let (fixed, fields) = bytes.split_at_checked(16).ok_or(PayloadError::Lengths)?;
+                zeros(&fixed[11..])?;
                 Ok(Self::Retry(Progress {
-                    due: UnixMillis(u64_at(bytes, 0)),
-                    attempts: u16_at(bytes, 8),
-                    maybe_duplicate: decode_flags(bytes[10], MAYBE_DUPLICATE)? & MAYBE_DUPLICATE != 0,
-                    history: Fields::decode(&bytes[16..])?.history,
+                    due: UnixMillis(u64_at(fixed, 0)),
+                    attempts: u16_at(fixed, 8),
+                    maybe_duplicate: decode_flags(fixed[10], MAYBE_DUPLICATE)? & MAYBE_DUPLICATE != 0,
+                    history: Fields::decode(fields, &[TAG_HISTORY])?.history,
                 }))
             }
             Kind::Delivered => {
-                enough(12)?;
+                exactly(12)?;
                 let (attempts, status) = (u16_at(bytes, 8), u16_at(bytes, 10));
                 Ok(Self::Delivered { at: UnixMillis(u64_at(bytes, 0)), attempts, status })
             }
             Kind::DeadLettered => {
-                enough(12)?;
+                exactly(12)?;
+                zeros(&bytes[9..])?;
                 Ok(Self::DeadLettered { at: UnixMillis(u64_at(bytes, 0)), failure: decode_failure(bytes[8])? })
             }
-            Kind::Lost => {
-                enough(8)?;
-                Ok(Self::Lost { at: UnixMillis(u64_at(bytes, 0)) })
-            }
+            Kind::Lost => exactly(8).map(|()| Self::Lost { at: UnixMillis(u64_at(bytes, 0)) }),
         }
     }
 }
@@ -240,6 +236,11 @@ const fn maybe_duplicate(progress: &Progress) -> u8 {
 
 fn decode_flags(flags: u8, known: u8) -> Result<u8, PayloadError> {
     if flags & !known == 0 { Ok(flags) } else { Err(PayloadError::Flags(flags)) }
+}
+
+/// Bytes that no version up to this one uses.
+fn zeros(bytes: &[u8]) -> Result<(), PayloadError> {
+    bytes.iter().try_for_each(|byte| decode_flags(*byte, 0).map(drop))
 }
 
 fn length(bytes: usize) -> u32 {
@@ -311,20 +312,24 @@ fn encode_death(death: &Death<'_>, out: &mut AlignedBuf) {
 struct Fields<'a> {
     history: Vec<Tried>,
     death: Option<(UnixMillis, Failure, Option<u16>)>,
-    answer: &'a [u8],
+    answer: Option<&'a [u8]>,
 }
 
 impl<'a> Fields<'a> {
-    fn decode(mut bytes: &'a [u8]) -> Result<Self, PayloadError> {
+    /// `tags`: those that the record may have, each once and in this order.
+    fn decode(mut bytes: &'a [u8], mut tags: &[u16]) -> Result<Self, PayloadError> {
         let mut fields = Self::default();
         while !bytes.is_empty() {
             let header: &[u8; 8] = bytes.first_chunk().ok_or(PayloadError::Lengths)?;
             let (tag, field_bytes) = (u16_at(header, 0), u32_at(header, 4) as usize);
             let value = bytes.get(8..8 + field_bytes).ok_or(PayloadError::Lengths)?;
+            let known = tags.iter().position(|known| *known == tag).ok_or(PayloadError::Tag(tag))?;
+            tags = &tags[known + 1..];
+            zeros(&header[2..4])?;
             match tag {
                 TAG_HISTORY => fields.history = decode_history(value)?,
                 TAG_DEATH => fields.death = Some(decode_tried(value.try_into().map_err(|_| PayloadError::Lengths)?)?),
-                TAG_ANSWER => fields.answer = value,
+                TAG_ANSWER => fields.answer = Some(value),
                 unknown => return Err(PayloadError::Tag(unknown)),
             }
             bytes = &bytes[8 + field_bytes..];
@@ -333,7 +338,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn decode_message(bytes: &[u8]) -> Result<(Accepted<'_>, Fields<'_>), PayloadError> {
+fn decode_message<'a>(bytes: &'a [u8], tags: &[u16]) -> Result<(Accepted<'a>, Fields<'a>), PayloadError> {
     if bytes.len() < FIXED_BYTES {
         return Err(PayloadError::Lengths);
     }
@@ -349,7 +354,7 @@ fn decode_message(bytes: &[u8]) -> Result<(Accepted<'_>, Fields<'_>), PayloadErr
     if body.len() != u32_at(fixed, 32) as usize {
         return Err(PayloadError::Lengths);
     }
-    let mut fields = Fields::decode(fields)?;
+    let mut fields = Fields::decode(fields, tags)?;
     let flags = decode_flags(fixed[22], MAYBE_DUPLICATE | AGAIN)?;
     let message = Accepted {
         accepted: UnixMillis(u64_at(fixed, 0)),
@@ -374,13 +379,14 @@ fn decode_message(bytes: &[u8]) -> Result<(Accepted<'_>, Fields<'_>), PayloadErr
 
 fn decode_history(bytes: &[u8]) -> Result<Vec<Tried>, PayloadError> {
     let (tries, rest) = bytes.as_chunks::<TRIED_BYTES>();
-    if !rest.is_empty() || tries.len() > HISTORY_MAX {
+    if !rest.is_empty() || tries.is_empty() || tries.len() > HISTORY_MAX {
         return Err(PayloadError::Lengths);
     }
     tries.iter().map(|tried| decode_tried(tried).map(|(at, failure, status)| Tried { at, failure, status })).collect()
 }
 
 fn decode_tried(bytes: &[u8; TRIED_BYTES]) -> Result<(UnixMillis, Failure, Option<u16>), PayloadError> {
+    zeros(&bytes[9..10])?;
     let status = Some(u16_at(bytes, 10)).filter(|status| *status > 0);
     Ok((UnixMillis(u64_at(bytes, 0)), decode_failure(bytes[8])?, status))
 }

@@ -75,3 +75,51 @@ fn flags_of_a_newer_version_are_refused() {
     bytes[10] = 4;
     assert_eq!(Payload::decode(Kind::Retry, &bytes), Err(PayloadError::Flags(4)));
 }
+
+/// Nothing is skipped: not what stands behind a payload, not a field where none belongs, twice or out of order.
+#[test]
+fn bytes_that_no_payload_is_written_as_are_refused() {
+    let at = UnixMillis(1);
+    let tried = Tried { at, failure: Failure::Reset, status: None };
+    let progress = Progress { history: vec![tried], ..Progress::default() };
+    let host = OriginRef { scheme: Scheme::Http, host: "b", port: 80 };
+    let message = Accepted {
+        accepted: at,
+        timeout: None,
+        origin: host,
+        again: false,
+        progress: progress.clone(),
+        head: b"",
+        body: b"",
+    };
+    let death = Death { at, failure: Failure::Reset, status: None, answer: b"" };
+    let retry = encoded(&Payload::Retry(progress));
+    let accepted = encoded(&Payload::Accepted(message.clone()));
+    let letter = encoded(&Payload::DeadLetter(message, death));
+    let with = |bytes: &[u8], at: usize, byte: u8| {
+        let mut bytes = bytes.to_vec();
+        bytes[at] = byte;
+        bytes
+    };
+    let fields = 41;
+    let refused = [
+        (Kind::Delivered, encoded(&Payload::Delivered { at, attempts: 1, status: 200 }), vec![0]),
+        (Kind::DeadLettered, encoded(&Payload::DeadLettered { at, failure: Failure::Reset }), vec![0]),
+        (Kind::DeadLettered, with(&encoded(&Payload::DeadLettered { at, failure: Failure::Reset }), 11, 1), vec![]),
+        (Kind::Lost, encoded(&Payload::Lost { at }), vec![0]),
+        (Kind::Retry, with(&retry, 11, 1), vec![]),
+        (Kind::Retry, with(&retry, 16 + 2, 1), vec![]),
+        (Kind::Retry, with(&retry, 16 + 8 + 9, 1), vec![]),
+        (Kind::Retry, retry.clone(), retry[16..].to_vec()),
+        (Kind::Retry, retry[..16].to_vec(), vec![1, 0, 0, 0, 0, 0, 0, 0]),
+        (Kind::Retry, retry, vec![3, 0, 0, 0, 0, 0, 0, 0]),
+        (Kind::Accepted, with(&accepted, fields, 3), vec![]),
+        (Kind::Accepted, letter.clone(), vec![]),
+        (Kind::DeadLetter, with(&letter, fields + 20 + 20, 2), vec![]),
+        (Kind::DeadLetter, accepted, vec![]),
+    ];
+    for (row, (kind, mut bytes, behind)) in refused.into_iter().enumerate() {
+        bytes.extend(behind);
+        assert!(Payload::decode(kind, &bytes).is_err(), "row {row}, a payload of {kind:?}");
+    }
+}

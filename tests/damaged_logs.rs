@@ -5,9 +5,17 @@
 //! `START=…` run more of them. What builds and checks an image is shared with the targets in `fuzz/`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its world fails")]
 
+#[path = "damaged_logs/bits.rs"]
+mod bits;
 #[path = "damaged_logs/choices.rs"]
 #[allow(dead_code, reason = "shared with the fuzz targets, which use the rest")]
 mod choices;
+#[path = "sim/clock.rs"]
+#[allow(dead_code, reason = "shared with the simulation, which uses the rest")]
+mod clock;
+#[path = "sim/disk.rs"]
+#[allow(dead_code, reason = "shared with the simulation, which uses the rest")]
+mod disk;
 #[path = "damaged_logs/harms.rs"]
 mod harms;
 #[path = "damaged_logs/memory.rs"]
@@ -16,8 +24,19 @@ mod memory;
 mod plain;
 #[path = "damaged_logs/scanned.rs"]
 mod scanned;
+#[path = "damaged_logs/starts.rs"]
+mod starts;
+#[path = "sim/storage.rs"]
+#[allow(dead_code, reason = "shared with the simulation, which uses the rest")]
+mod storage;
+#[path = "sim/trace.rs"]
+#[allow(dead_code, reason = "shared with the simulation, which uses the rest")]
+mod trace;
 #[path = "damaged_logs/verdict.rs"]
 mod verdict;
+#[path = "wal_model/world.rs"]
+#[allow(dead_code, reason = "shared with the simulation, which uses the rest")]
+mod world;
 #[path = "damaged_logs/written.rs"]
 mod written;
 
@@ -37,6 +56,8 @@ const IMAGES_PER_LOG: u64 = 8;
 /// Failing images after which a run ends.
 const FAILURES_MAX: usize = 10;
 const LIVES: usize = 3;
+/// A whole shard is started on one image in so many.
+const STARTS_ONE_IN: u64 = 4;
 
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
@@ -48,7 +69,11 @@ fn image(written: &Written, seed: u64) -> bool {
     let image = harmed(written, &mut choices);
     let checked = std::panic::catch_unwind(AssertUnwindSafe(|| {
         check_scans(written, &image, &mut choices);
-        check(written, &image).is_none()
+        let recovered = check(written, &image);
+        if seed % STARTS_ONE_IN == 0 {
+            starts::start(written.shard, &image, recovered.as_ref(), seed);
+        }
+        recovered.is_none()
     }));
     checked.unwrap_or_else(|panicked| {
         eprintln!("SEED={seed}: {:#?}", image.harms);

@@ -90,7 +90,7 @@ impl<D: Disk> Spare<D> {
             pool: RefCell::new(survey.spares.iter().copied().collect()),
             reclaimed: RefCell::new(survey.unbegun.iter().copied().collect()),
             next_segment: Cell::new(survey.next_segment),
-            next_spare: Cell::new(survey.spares.iter().max().map_or(0, |newest| newest + 1)),
+            next_spare: Cell::new(survey.spares.iter().max().map_or(0, |newest| newest.wrapping_add(1))),
             segments: Cell::new(segments),
             starved: Cell::new(false),
             urgent: Cell::new(false),
@@ -249,7 +249,8 @@ impl<D: Disk> Spare<D> {
     }
 
     fn pool_spare(&self, spare: u32) {
-        self.next_spare.set(spare + 1);
+        // Where numbers end, one may be taken: what has it is replaced, and missed when its turn comes.
+        self.next_spare.set(spare.wrapping_add(1));
         self.pool.borrow_mut().push_back(spare);
     }
 

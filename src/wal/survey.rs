@@ -59,8 +59,9 @@ pub async fn survey<D: Disk>(files: &Files<D>, salt: u32) -> Result<Survey, Reco
     let mut survey = Survey::default();
     let mut found = list(files, &mut survey).await?;
     let salted = find_salt(files, &mut found, salt).await?;
-    // Numbers do not go back, even if no segment of those that are there was begun.
-    survey.next_segment = found.first().map_or(0, |oldest| oldest.segment);
+    // Numbers do not go back, even if no segment of those that are there was begun; unless they would soon end.
+    let lasting = found.first().filter(|oldest| oldest.segment <= u32::MAX - SEGMENTS_MAX);
+    survey.next_segment = lasting.map_or(0, |oldest| oldest.segment);
     for position in 1..found.len() {
         let (earlier, later) = (found[position - 1].segment, found[position]);
         // Only of its own predecessor does a header tell the end: a segment between the two may be missing.

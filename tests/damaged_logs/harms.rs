@@ -10,7 +10,7 @@ use dispatcher::wal::segment::{Sealed, SegmentHeader, VERSION};
 
 use super::choices::Choices;
 use super::memory::MemoryDisk;
-use super::written::{NOW, SECTOR_BYTES, Written, dir, path};
+use super::written::{NOW, SECTOR_BYTES, Written, dir};
 
 /// Harms done to one log at most.
 const HARMS_MAX: usize = 5;
@@ -29,12 +29,15 @@ pub struct Image {
 }
 
 impl Image {
+    /// Its files by name.
+    pub fn named(&self) -> impl Iterator<Item = (String, &Vec<u8>)> {
+        let segments = self.segments.iter().map(|(number, contents)| (segment_name(*number), contents));
+        segments.chain(self.others.iter().map(|(name, contents)| (name.clone(), contents)))
+    }
+
     pub fn to_disk(&self) -> MemoryDisk {
         let disk = MemoryDisk::default();
-        for (number, contents) in &self.segments {
-            disk.put(&path(*number), contents.clone());
-        }
-        for (name, contents) in &self.others {
+        for (name, contents) in self.named() {
             disk.put(&dir().join(name), contents.clone());
         }
         disk

@@ -1,11 +1,14 @@
 //! Single harms, each to many logs: what random ones found once, and what is refused.
 
+use std::collections::BTreeMap;
+
 use dispatcher::limits::{BLOCK_BYTES, SEGMENTS_MAX};
 use dispatcher::wal::recovery::RecoveryError;
 use dispatcher::wal::segment::VERSION;
 
 use super::choices::Choices;
 use super::harms::{Image, newer_header, unharmed};
+use super::starts::start;
 use super::verdict::{check, recover};
 use super::written::Written;
 
@@ -73,5 +76,19 @@ fn a_stray_file_that_is_too_far_from_the_log_is_refused_in_front_of_it_and_used_
             image.segments.insert(far, vec![0; BLOCK_BYTES]);
             assert_eq!(check(&written, &image).unwrap().survey.unbegun, [far]);
         }
+    }
+}
+
+#[test]
+fn a_stray_file_whose_number_has_no_successor_is_used_like_any_other() {
+    let written = Written { segments: BTreeMap::new(), ..logs().next().unwrap() };
+    let contents = vec![0; BLOCK_BYTES];
+    let spares = ["4294967295.spare", "004294967294.spare"]
+        .map(|name| Image { others: vec![(name.to_owned(), contents.clone())], ..Image::default() });
+    let segments = [u32::MAX, u32::MAX - 1]
+        .map(|number| Image { segments: BTreeMap::from([(number, contents.clone())]), ..Image::default() });
+    for image in spares.into_iter().chain(segments) {
+        let recovered = check(&written, &image).unwrap();
+        start(written.shard, &image, Some(&recovered), 1);
     }
 }

@@ -67,12 +67,26 @@ pub fn recover(disk: &MemoryDisk, shard: u32, visit: &dyn Fn(&Visit<'_>)) -> Res
 /// Checks what recovering the image gives; `None`: it is refused, as it must be.
 pub fn check(written: &Written, image: &Image) -> Option<Recovered> {
     let disk = image.to_disk();
-    if prevails(written, image) == Whose::Other {
-        // Then it is that log, to all who see it: it must be read, whatever it is.
-        return recover(&disk, written.shard, &|_| ()).ok();
+    let first = check_once(written, image, &disk)?;
+    if whose(written, image) == Whose::Other {
+        return Some(first);
+    }
+    check_survey(written, image, &first);
+    let visit = |one: &Visit<'_>| is_as_written(written, image, one);
+    let again = recover(&disk, written.shard, &visit).expect("recovered before");
+    assert_eq!(again, first, "recovering twice is recovering once");
+    check_going_on(&disk, written, image, &first);
+    Some(first)
+}
+
+/// The same without what comes after: recovering once.
+pub fn check_once(written: &Written, image: &Image, disk: &MemoryDisk) -> Option<Recovered> {
+    if whose(written, image) == Whose::Other {
+        // To all who see it, it is that other log: it is read without a panic, whatever it gives.
+        return recover(disk, written.shard, &|_| ()).ok();
     }
     let visit = |one: &Visit<'_>| is_as_written(written, image, one);
-    let first = match recover(&disk, written.shard, &visit) {
+    let first = match recover(disk, written.shard, &visit) {
         Ok(recovered) => recovered,
         Err(refused) => return check_refusal(image, &refused),
     };
@@ -84,10 +98,6 @@ pub fn check(written: &Written, image: &Image) -> Option<Recovered> {
     if loses_what_is_sealed(written, image, &places) {
         assert!(first.damaged > 0, "what is lost is reported");
     }
-    check_survey(written, image, &first);
-    let again = recover(&disk, written.shard, &visit).expect("recovered before");
-    assert_eq!(again, first, "recovering twice is recovering once");
-    check_going_on(&disk, written, image, &first);
     Some(first)
 }
 
@@ -131,7 +141,7 @@ fn header(written: &Written, image: &Image, number: u32) -> Option<SegmentHeader
 
 /// Whose log it is, by the headers that are left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whose {
+pub enum Whose {
     Own,
     Other,
     /// No header with a salt is left: only what was written without can be read.
@@ -139,7 +149,7 @@ enum Whose {
 }
 
 /// Most headers tell, of equally many the later ones; those of the generation before are earlier.
-fn prevails(written: &Written, image: &Image) -> Whose {
+pub fn whose(written: &Written, image: &Image) -> Whose {
     let salts = image.segments.keys().filter_map(|number| header(written, image, *number)?.salt);
     let (own, foreign): (Vec<u32>, Vec<u32>) = salts.partition(|salt| *salt == written.salt);
     match (own.len(), foreign.len()) {
@@ -151,7 +161,7 @@ fn prevails(written: &Written, image: &Image) -> Whose {
 
 /// Records that must be found: not touched, not refused, in a log whose salt is known.
 fn must_be_found(written: &Written, image: &Image) -> Vec<Place> {
-    let whose = prevails(written, image);
+    let whose = whose(written, image);
     let mut places = Vec::new();
     for (number, segment) in &written.segments {
         if whose == Whose::Nobodys && !segment.unsalted {
@@ -167,7 +177,7 @@ fn must_be_found(written: &Written, image: &Image) -> Vec<Place> {
 
 /// Whether an acknowledged record is lost of which the next segment's header knows.
 fn loses_what_is_sealed(written: &Written, image: &Image, found: &BTreeSet<Place>) -> bool {
-    prevails(written, image) == Whose::Own
+    whose(written, image) == Whose::Own
         && written.segments.iter().any(|(number, segment)| {
             let next = image.segments.contains_key(number).then(|| header(written, image, number + 1)).flatten();
             let sealed = next.is_some_and(|next| {

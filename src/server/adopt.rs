@@ -119,7 +119,11 @@ pub async fn messages<D: Disk>(
         message.progress.maybe_duplicate = true;
         let payload = Payload::Accepted(message);
         check_length(&payload, shard.log(), orphan)?;
-        until_room(shard.log(), Need::Outcome, payload.bytes()).await;
+        if !shard.log().has_room(Need::Outcome, payload.bytes()) {
+            // Only deliveries make room. Should this start be cut short, some of what they deliver comes again.
+            shard.settle();
+            until_room(shard.log(), Need::Outcome, payload.bytes()).await;
+        }
         written.push(shard.log().append(id, &payload));
         if shard.log().is_congested() {
             settle(&mut written, orphan).await?;

@@ -44,8 +44,12 @@ impl<D: Disk> Recovery<D> {
         }
         let dead = self.shard.recover_dead_letters(&self.dead).await?;
         let messages = self.shard.recovered_messages();
-        self.shard.settle();
+        // What an earlier start took over of an orphan that is still there must wait for the rest of it.
+        if orphans.are_none().await? {
+            self.shard.settle();
+        }
         let adopted = orphans.adopt(&self.shard).await?;
+        self.shard.settle();
         let took = monotonic_now() - self.began;
         self.shard.metrics().recovered(took, messages, replayed.damaged + dead.damaged);
         self.status.set(phase(&self.shard));
@@ -77,6 +81,12 @@ impl<D: Disk> Orphans<D> {
         Self { disk, config, shard: start.shard, shards: start.shards, limits: limits(start) }
     }
 
+    /// Whether there is no transaction log to take over.
+    async fn are_none(&self) -> Result<bool, CoreError> {
+        let root = &self.config.transaction_log;
+        Ok(adopt::orphans(&self.disk, root, self.shard, self.shards).await?.is_empty())
+    }
+
     /// Takes over each of them; returns how many messages that were.
     async fn adopt(&self, shard: &Shard<D>) -> Result<u64, CoreError> {
         let Self { disk, config, .. } = self;
@@ -89,7 +99,6 @@ impl<D: Disk> Orphans<D> {
         for orphan in adopt::orphans(disk, &config.transaction_log, self.shard, self.shards).await? {
             let theirs = State::new(self.limits, unix_now());
             adopted += adopt::messages(disk, &orphan, &corrupt, shard, theirs).await?;
-            shard.settle();
         }
         Ok(adopted)
     }

@@ -101,8 +101,8 @@ pub struct Shard<D: Disk> {
     shrink: Notify,
     /// A segment is being emptied.
     relocating: Cell<bool>,
-    /// Bytes that messages for one origin may fill.
-    origin_bytes_max: Cell<u64>,
+    /// Bytes that the log may grow to.
+    log_bytes_max: Cell<u64>,
 }
 
 /// Memory promised to one message until this is dropped.
@@ -148,7 +148,7 @@ impl<D: Disk> Shard<D> {
             written_bytes: Cell::new(0),
             shrink: Notify::new(),
             relocating: Cell::new(false),
-            origin_bytes_max: Cell::new(u64::MAX),
+            log_bytes_max: Cell::new(u64::MAX),
         }
     }
 
@@ -174,14 +174,15 @@ impl<D: Disk> Shard<D> {
 
     /// Notes how many bytes the log may grow to: `ORIGIN_LOG_SHARE` is a share of that.
     pub fn set_log_bytes_max(&self, bytes: u64) {
-        self.origin_bytes_max.set(share(bytes, self.settings.origin_share));
+        self.log_bytes_max.set(bytes);
     }
 
     /// Decides before a body is read whether one more message of `message_bytes` for `origin` leaves the rest of the log
     /// to others.
     pub fn admit_origin(&self, origin: OriginRef<'_>, message_bytes: usize) -> Result<(), Refused> {
         let state = self.state.borrow();
-        let (bytes, bytes_max) = (message_bytes as u64, self.origin_bytes_max.get());
+        let bytes_max = share(self.log_bytes_max.get(), self.settings.origin_share);
+        let bytes = message_bytes as u64;
         // Mostly all that lives is less than one origin's share, and nothing needs to be looked up.
         if state.index().live_bytes() + bytes <= bytes_max || state.origin_bytes(origin) + bytes <= bytes_max {
             return Ok(());

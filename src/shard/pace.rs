@@ -4,10 +4,18 @@ use std::time::{Duration, Instant};
 
 use crate::limits::{RECOVERY_READ_BYTES, RELOCATE_BYTES_PER_SECOND, RELOCATE_SLACK_SEGMENTS, RELOCATE_WAIT_MS_MAX};
 
-/// Bytes relocated for each byte that is written besides.
-const RATIO: u64 = 2;
+/// Bytes relocated for each byte that is written besides, at least and at most: see [`ratio`].
+const RATIO_MIN: u64 = 2;
+/// See [`RATIO_MIN`].
+const RATIO_MAX: u64 = 64;
 /// Reading a piece to find survivors costs as much as writing this part of it.
 const READ_SHARE: usize = 4;
+
+/// Bytes to relocate for each byte that is written besides: as many as it takes to have been once around before the log,
+/// of which `live` bytes are alive, has filled the `room` that is left to it.
+pub fn ratio(live: u64, room: u64) -> u64 {
+    (live / room.max(1)).clamp(RATIO_MIN, RATIO_MAX)
+}
 
 /// How fast survivors are written again: never so that those who wait for a commit would notice.
 #[derive(Debug)]
@@ -31,12 +39,13 @@ impl Pace {
         self.debt += (bytes + RECOVERY_READ_BYTES / READ_SHARE) as u64;
     }
 
-    /// How long to wait before the next piece, if at all; `written`: the bytes of all batches so far.
-    pub fn wait(&mut self, now: Instant, written: u64) -> Option<Duration> {
+    /// How long to wait before the next piece, if at all; `written`: the bytes of all batches so far; `ratio`: the bytes
+    /// to relocate for each that is written besides.
+    pub fn wait(&mut self, now: Instant, written: u64, ratio: u64) -> Option<Duration> {
         let elapsed_us = u64::try_from((now - self.seen).as_micros()).unwrap_or(u64::MAX);
         let others = written.saturating_sub(self.written).saturating_sub(self.own);
         (self.seen, self.written, self.own) = (now, written, 0);
-        let earned = elapsed_us.saturating_mul(RELOCATE_BYTES_PER_SECOND) / 1_000_000 + RATIO * others;
+        let earned = elapsed_us.saturating_mul(RELOCATE_BYTES_PER_SECOND) / 1_000_000 + ratio * others;
         self.debt = self.debt.saturating_sub(earned);
         if self.debt == 0 {
             return None;
@@ -149,12 +158,18 @@ mod tests {
         let bytes = to_usize(RELOCATE_BYTES_PER_SECOND);
         pace.spend(bytes);
         let debt = (bytes + RECOVERY_READ_BYTES / READ_SHARE) as u64;
-        assert!(pace.wait(start, 0).is_some());
-        assert!(pace.wait(start + Duration::from_millis(900), 0).is_some());
-        assert_eq!(pace.wait(start + Duration::from_millis(1100), 0), None);
+        assert!(pace.wait(start, 0, RATIO_MIN).is_some());
+        assert!(pace.wait(start + Duration::from_millis(900), 0, RATIO_MIN).is_some());
+        assert_eq!(pace.wait(start + Duration::from_millis(1100), 0, RATIO_MIN), None);
         pace.spend(bytes);
         let now = start + Duration::from_millis(1100);
-        assert!(pace.wait(now, bytes as u64).is_some(), "its own bytes earn nothing");
-        assert_eq!(pace.wait(now, bytes as u64 + debt.div_ceil(RATIO)), None);
+        assert!(pace.wait(now, bytes as u64, RATIO_MIN).is_some(), "its own bytes earn nothing");
+        assert_eq!(pace.wait(now, bytes as u64 + debt.div_ceil(RATIO_MIN), RATIO_MIN), None);
+    }
+
+    #[test]
+    fn the_nearer_the_bound_the_more_is_relocated_for_each_byte_that_comes() {
+        let ratios = [u64::MAX, 50 << 20, 10 << 20, 1 << 20, 0].map(|room| ratio(100 << 20, room));
+        assert_eq!(ratios, [RATIO_MIN, RATIO_MIN, 10, RATIO_MAX, RATIO_MAX]);
     }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 
 use super::Shard;
-use super::pace::{Pace, Pass, Size};
+use super::pace::{self, Pace, Pass, Size};
 use crate::disk::{Disk, DiskError, while_doing};
 use crate::limits::{ADOPT_READS_MAX, BLOCK_BYTES, RELOCATE_RETRY_MS};
 use crate::message::MessageId;
@@ -232,7 +232,9 @@ impl<D: Disk> Shard<D> {
     async fn pause(&self, pace: &mut Pace, moved_bytes: usize) {
         pace.spend(moved_bytes);
         while !self.log.spare().is_starved() {
-            let Some(wait) = pace.wait(monotonic_now(), self.written_bytes.get()) else { return };
+            let room = self.log_bytes_max.get().saturating_sub(self.log.spare().log_bytes());
+            let ratio = pace::ratio(self.state.borrow().index().live_bytes(), room);
+            let Some(wait) = pace.wait(monotonic_now(), self.written_bytes.get(), ratio) else { return };
             tokio::time::sleep(wait).await;
         }
     }

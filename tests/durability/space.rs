@@ -116,8 +116,12 @@ fn at_max_log_bytes_new_messages_get_507_and_service_resumes_when_the_origin_doe
 fn an_origin_that_is_down_fills_its_share_of_the_log_and_the_others_are_served() {
     run(async {
         let (dir, dead, healthy) = (tempfile::tempdir().unwrap(), Origin::refusing(None), Origin::start());
-        let share =
-            [("MAX_LOG_BYTES", "16MiB"), ("ORIGIN_LOG_SHARE", "0.25"), ("BACKOFF_BASE", "10m"), ("BACKOFF_MAX", "10m")];
+        let share = [
+            ("MAX_LOG_BYTES", "32MiB"),
+            ("ORIGIN_LOG_SHARE", "0.125"),
+            ("BACKOFF_BASE", "10m"),
+            ("BACKOFF_MAX", "10m"),
+        ];
         let daemon = Daemon::start(dir.path(), &[SMALL, &share].concat()).await;
         let (mut sender, mut ids) = (daemon.sender().await, Vec::new());
         let refused = loop {
@@ -131,7 +135,7 @@ fn an_origin_that_is_down_fills_its_share_of_the_log_and_the_others_are_served()
         assert_eq!(refused.status, 503, "{refused:?}");
         assert!(refused.field("Retry-After").is_some_and(|after| after.parse::<u32>().is_ok()), "{refused:?}");
         // What is on its way when it is decided counts a moment later.
-        assert!((39..=45).contains(&ids.len()), "{} messages of 100 KiB for a quarter of 16 MiB", ids.len());
+        assert!((39..=45).contains(&ids.len()), "{} messages of 100 KiB for an eighth of 32 MiB", ids.len());
         assert!(daemon.metric("refused_total{reason=\"origin_share\"}").await >= 1.0);
         // The refusal has cost the connection its body was sent on.
         let (mut sender, mut others) = (daemon.sender().await, Vec::new());

@@ -16,6 +16,9 @@ mod clock;
 #[path = "sim/disk.rs"]
 #[allow(dead_code, reason = "shared with the simulation, which uses the rest")]
 mod disk;
+#[path = "wal_model/folded.rs"]
+#[allow(dead_code, reason = "shared with the simulation, which uses the rest")]
+mod folded;
 #[path = "damaged_logs/harms.rs"]
 mod harms;
 #[path = "damaged_logs/memory.rs"]
@@ -70,7 +73,7 @@ fn image(written: &Written, seed: u64) -> bool {
     let checked = std::panic::catch_unwind(AssertUnwindSafe(|| {
         check_scans(written, &image, &mut choices);
         let recovered = check(written, &image);
-        if seed % STARTS_ONE_IN == 0 {
+        if seed.is_multiple_of(STARTS_ONE_IN) {
             starts::start(written.shard, &image, recovered.as_ref(), seed);
         }
         recovered.is_none()

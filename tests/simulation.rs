@@ -6,17 +6,26 @@
 
 #[path = "sim/checker.rs"]
 mod checker;
+#[path = "sim/checker_tests.rs"]
+mod checker_tests;
 #[path = "sim/clock.rs"]
 mod clock;
 #[path = "sim/disk.rs"]
 #[allow(dead_code, reason = "shared with the model of the log, which uses the rest")]
 mod disk;
+#[path = "wal_model/folded.rs"]
+#[allow(dead_code, reason = "shared with the model of the log, which uses the rest")]
+mod folded;
 #[path = "sim/life.rs"]
 mod life;
+#[path = "sim/message.rs"]
+mod message;
 #[path = "sim/origins.rs"]
 mod origins;
 #[path = "sim/plan.rs"]
 mod plan;
+#[path = "sim/process.rs"]
+mod process;
 #[path = "sim/rules.rs"]
 mod rules;
 #[path = "sim/run.rs"]

@@ -15,6 +15,9 @@ mod cuts;
 mod disk;
 #[path = "wal_model/faults.rs"]
 mod faults;
+#[path = "wal_model/folded.rs"]
+#[allow(dead_code, reason = "shared with the simulation, which uses the rest")]
+mod folded;
 #[path = "wal_model/model.rs"]
 mod model;
 #[path = "wal_model/random.rs"]

@@ -7,6 +7,7 @@ use dispatcher::message::MessageId;
 use dispatcher::wal::spare::Space;
 
 use super::disk::SimDisk;
+use super::folded;
 use super::harms::Image;
 use super::verdict::Recovered;
 use super::world::{self, log_dir};
@@ -39,7 +40,7 @@ pub fn start(shard: u32, image: &Image, recovered: Option<&Recovered>, seed: u64
     });
     let (Some(id), Some(recovered)) = (taken, recovered) else { return };
     disk.restart();
-    let again = world::live(world::fold(&disk, shard));
+    let again = world::live(folded::fold(&disk, shard));
     let expected: BTreeSet<MessageId> = recovered.live.keys().copied().chain([id]).collect();
     assert!(again.live.keys().eq(expected.iter()), "what was alive and what was taken is alive after the next start");
 }

@@ -4,98 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dispatcher::message::MessageId;
 
-use super::rules;
-
-/// What a sender handed over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sent {
-    pub origin: String,
-    pub head: Vec<u8>,
-    pub body: Vec<u8>,
-}
-
-/// What an origin is sent.
-#[derive(Clone, Copy, Debug)]
-pub struct Arriving<'a> {
-    pub origin: &'a str,
-    pub head: &'a [u8],
-    pub body: &'a [u8],
-    pub attempt: u32,
-    pub maybe_duplicate: bool,
-}
-
-/// How an attempt ended, as the transport told it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// A complete 2xx.
-    Delivered,
-    /// A complete answer of another kind.
-    Answered,
-    /// No complete answer.
-    Unanswered,
-}
-
-/// What the logs have room for when an attempt ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
-    /// If it is to be retried, a record says so.
-    pub retry: bool,
-    /// If it is given up, it becomes a dead letter; else it stays and is attempted again.
-    pub dead_letter: bool,
-}
-
-/// Where a message is found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// The shard will go on with it.
-    pub alive: bool,
-    /// It is a dead letter.
-    pub dead: bool,
-}
-
-/// When is looked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
-    /// While the shard runs.
-    Running,
-    /// When it has just recovered, before anything else.
-    Recovered,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    /// No attempt of which the shard knows has ended it.
-    Pending,
-    /// It was delivered; whether that is durable is not known.
-    Delivered,
-    /// Its last attempt failed; whether that is durable is not known.
-    GivenUp,
-    /// Its end was seen to be durable.
-    Ended,
-}
-
-#[derive(Debug)]
-struct Message {
-    sent: Sent,
-    refused: bool,
-    /// It was acknowledged, attempted or recovered: from here on it must not be lost.
-    durable: bool,
-    fate: Fate,
-    was_delivered: bool,
-    was_given_up: bool,
-    buried: bool,
-    running: bool,
-    /// The running attempt is at the origin, which has not answered.
-    in_doubt: bool,
-    /// An attempt may have had an effect that a later one would repeat.
-    exposed: bool,
-    /// Number of the newest attempt.
-    attempts: u32,
-    /// A failed attempt may not have been written down, for want of space.
-    unwritten: bool,
-    attempted_in: u32,
-    recovered_in: u32,
-}
+pub use super::message::{Arriving, Ending, Seen, Sent, When};
+use super::message::{Fate, Message};
 
 /// What happened in the life that is running, for its metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,8 +15,10 @@ pub struct Tally {
     pub delivered: u64,
     pub failed: u64,
     pub marked: u64,
-    /// Messages found alive after the recovery.
-    pub recovered: u64,
+    /// Messages that the log held when the life began: at least, as some may have ended before all were there.
+    pub recovered_min: u64,
+    /// At most.
+    pub recovered_max: u64,
 }
 
 /// The promises, and every message there was.
@@ -117,10 +29,13 @@ pub struct Checker {
     life: u32,
     /// A record may fail to be read in this life, and its message is then put off.
     reads_may_fail: bool,
+    /// Everything that the log held is there.
+    recovered: bool,
     messages: BTreeMap<MessageId, Message>,
-    newest: Option<MessageId>,
-    /// By origin, what was recovered, has never been attempted, and is not yet.
-    waiting: BTreeMap<String, BTreeSet<MessageId>>,
+    /// By shard, the id given out last.
+    newest: BTreeMap<u32, MessageId>,
+    /// By shard and origin, what waits for its first attempt since before this life.
+    waiting: BTreeMap<(u32, String), BTreeSet<MessageId>>,
     tally: Tally,
     objections: Vec<String>,
 }
@@ -137,8 +52,9 @@ impl Checker {
             abreast_max,
             life: 0,
             reads_may_fail: false,
+            recovered: false,
             messages: BTreeMap::new(),
-            newest: None,
+            newest: BTreeMap::new(),
             waiting: BTreeMap::new(),
             tally: Tally::default(),
             objections: Vec::new(),
@@ -160,12 +76,22 @@ impl Checker {
         self.tally
     }
 
-    /// A process starts.
-    pub fn life_begins(&mut self, reads_may_fail: bool) {
+    /// A process with so many shards starts.
+    pub fn life_begins(&mut self, shards: u32, reads_may_fail: bool) {
         self.life += 1;
         self.reads_may_fail = reads_may_fail;
-        self.newest = None;
+        self.recovered = false;
+        self.newest.clear();
         self.waiting.clear();
+        // What is adopted comes when it comes: a crash may have cut an adoption short.
+        let waits = |message: &Message| {
+            let is_fresh = message.durable && message.fate == Fate::Pending && message.attempts == 0;
+            is_fresh && message.home < shards
+        };
+        for (id, message) in self.messages.iter().filter(|(_, message)| waits(message)) {
+            let lane = (message.home, message.sent.origin.clone());
+            self.waiting.entry(lane).or_default().insert(*id);
+        }
         self.tally = Tally::default();
     }
 
@@ -174,31 +100,20 @@ impl Checker {
         for message in self.messages.values_mut() {
             message.exposed |= message.in_doubt;
             (message.running, message.in_doubt) = (false, false);
+            message.fate = match message.fate {
+                Fate::Delivered => Fate::Cut { delivered: true },
+                Fate::GivenUp => Fate::Cut { delivered: false },
+                other => other,
+            };
         }
     }
 
     /// The shard took a message and gave it an id.
     pub fn submitted(&mut self, id: MessageId, sent: Sent) {
-        if self.newest.is_some_and(|newest| newest >= id) {
+        if self.newest.insert(sent.shard, id).is_some_and(|newest| newest >= id) {
             object!(self, "{id} is not greater than the id before it");
         }
-        self.newest = Some(id);
-        let message = Message {
-            sent,
-            refused: false,
-            durable: false,
-            fate: Fate::Pending,
-            was_delivered: false,
-            was_given_up: false,
-            buried: false,
-            running: false,
-            in_doubt: false,
-            exposed: false,
-            attempts: 0,
-            unwritten: false,
-            attempted_in: 0,
-            recovered_in: 0,
-        };
+        let message = Message::new(sent, self.life);
         if self.messages.insert(id, message).is_some() {
             object!(self, "{id} was given out twice");
         }
@@ -237,6 +152,7 @@ impl Checker {
         }
         match message.fate {
             Fate::Pending => {}
+            Fate::Cut { .. } => message.fate = Fate::Pending,
             Fate::Delivered | Fate::GivenUp => object!(self, "{id} is attempted while its end is being written"),
             Fate::Ended => object!(self, "{id} is attempted although its end was durable"),
         }
@@ -255,23 +171,24 @@ impl Checker {
         if message.exposed && !arriving.maybe_duplicate {
             object!(self, "{id} may have been received before, and attempt {} does not say so", arriving.attempt);
         }
-        let recovered = message.recovered_in == self.life;
+        let recovered = message.submitted_in < self.life;
         if arriving.maybe_duplicate && !message.exposed && !recovered {
             object!(self, "{id} is said to be a possible duplicate, and cannot be");
         }
         message.durable = true;
         (message.running, message.attempts, message.attempted_in) = (true, arriving.attempt, self.life);
         if !self.reads_may_fail {
-            self.check_order(id, arriving.origin);
+            let lane = (message.home, message.sent.origin.clone());
+            self.check_order(id, &lane);
         }
     }
 
     /// Orders are given out oldest first, and then each takes its time to be read: no more can be overtaken than are
     /// under way together.
-    fn check_order(&mut self, id: MessageId, origin: &str) {
-        let Some(waiting) = self.waiting.get_mut(origin) else { return };
+    fn check_order(&mut self, id: MessageId, lane: &(u32, String)) {
+        let Some(waiting) = self.waiting.get_mut(lane) else { return };
         let overtaken = waiting.range(..id).count();
-        if waiting.remove(&id) && rules::RECOVERED_ARE_IN_ORDER && overtaken >= self.abreast_max as usize {
+        if waiting.remove(&id) && overtaken >= self.abreast_max as usize {
             object!(self, "{id} is first attempted before {overtaken} that were accepted before it");
         }
     }
@@ -283,8 +200,8 @@ impl Checker {
         }
     }
 
-    /// An attempt ends. `room`: what the logs have room for.
-    pub fn attempt_ends(&mut self, id: MessageId, ending: Ending, room: Room) {
+    /// An attempt ends. `written_down`: if it failed, there is space to say so.
+    pub fn attempt_ends(&mut self, id: MessageId, ending: Ending, written_down: bool) {
         let Some(message) = self.messages.get_mut(&id) else { return };
         if !std::mem::take(&mut message.running) {
             object!(self, "{id} ends an attempt that does not run");
@@ -295,12 +212,10 @@ impl Checker {
         } else {
             self.tally.failed += 1;
             message.exposed |= message.in_doubt && ending == Ending::Unanswered;
-            if message.attempts <= self.retries_max.into() {
-                message.unwritten |= !room.retry;
-            } else if room.dead_letter {
+            if message.attempts > self.retries_max.into() && written_down {
                 (message.fate, message.was_given_up) = (Fate::GivenUp, true);
             } else {
-                message.unwritten = true;
+                message.unwritten |= !written_down;
             }
         }
         message.in_doubt = false;
@@ -308,52 +223,35 @@ impl Checker {
 
     /// Looks for every message; returns how many are alive.
     pub fn look(&mut self, when: When, seen: impl Fn(MessageId) -> Seen) -> u64 {
+        self.recovered |= when == When::Recovered;
         let mut alive = 0;
         for (id, message) in &mut self.messages {
-            let Seen { alive: is_alive, dead } = seen(*id);
-            alive += u64::from(is_alive);
-            if message.refused && (is_alive || dead) {
-                object!(self, "{id} was not taken, and is there");
+            let seen = seen(*id);
+            alive += u64::from(seen.alive);
+            // Until the log has been read to its end, what is met of it tells nothing.
+            if !self.recovered && message.submitted_in < self.life {
+                continue;
             }
-            if message.buried && !dead {
-                object!(self, "{id} was a dead letter, and is none");
-            }
-            if dead && !message.was_given_up {
-                object!(self, "{id} is a dead letter, and was not given up");
-            }
-            message.buried |= dead;
-            match (message.fate, is_alive) {
-                (Fate::Ended, true) => object!(self, "{id} had ended, and is back"),
-                (_, true) if when == When::Recovered => {
-                    (message.fate, message.durable, message.recovered_in) = (Fate::Pending, true, self.life);
-                }
-                (Fate::Ended, false) | (_, true) => {}
-                (Fate::Pending, false) if dead => message.fate = Fate::Ended,
-                (Fate::Pending, false) => {
-                    if message.durable {
-                        object!(self, "{id} is lost: {} bytes", message.sent.body.len());
-                    }
-                }
-                (Fate::Delivered, false) => message.fate = Fate::Ended,
-                (Fate::GivenUp, false) => {
-                    message.fate = Fate::Ended;
-                    if !dead {
-                        object!(self, "{id} was given up, and is no dead letter");
-                    }
-                }
+            if let Err(why) = message.found(seen, self.life) {
+                object!(self, "{id} {why}: {} bytes, {} attempts", message.sent.body.len(), message.attempts);
             }
         }
         if when == When::Recovered {
-            self.tally.recovered = alive;
-            for (id, message) in self.messages.iter().filter(|(_, message)| message.recovered_in == self.life) {
-                if message.attempts == 0 {
-                    self.waiting.entry(message.sent.origin.clone()).or_default().insert(*id);
-                }
-            }
-            // Neither acknowledged nor there: it never was. What was refused is kept, to see that it never comes.
-            self.messages.retain(|_, message| message.durable || message.refused);
+            self.after_recovery();
         }
         alive
+    }
+
+    fn after_recovery(&mut self) {
+        let life = self.life;
+        // Neither acknowledged nor there: it never was. What was refused is kept, to see that it never comes.
+        self.messages.retain(|_, message| message.durable || message.refused || message.submitted_in == life);
+        for message in self.messages.values().filter(|message| message.submitted_in < life && message.durable) {
+            let is_pending = message.fate == Fate::Pending;
+            let was_pending = is_pending || message.attempted_in == life;
+            self.tally.recovered_min += u64::from(was_pending);
+            self.tally.recovered_max += u64::from(was_pending || message.ended_in == life);
+        }
     }
 
     /// A dead letter was read back.

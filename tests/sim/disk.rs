@@ -29,6 +29,9 @@ use tokio::sync::Notify;
 use super::storage::{Change, Inode, Storage, index};
 use super::trace::Trace;
 
+/// More operations than anything here has between two restarts.
+const OPERATIONS_MAX: u64 = 100_000;
+
 /// How an operation fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -61,6 +64,7 @@ struct Inner {
     storage: Storage,
     in_flight: BTreeMap<u64, Change>,
     operations: u64,
+    since_restart: u64,
     crash_at: Option<u64>,
     crashed: bool,
     fault: Option<Fault>,
@@ -90,6 +94,7 @@ impl SimDisk {
             storage: Storage::default(),
             in_flight: BTreeMap::new(),
             operations: 0,
+            since_restart: 0,
             crash_at: None,
             crashed: false,
             fault: None,
@@ -128,6 +133,7 @@ impl SimDisk {
     pub fn restart(&self) {
         let mut inner = self.inner.borrow_mut();
         inner.in_flight.clear();
+        inner.since_restart = 0;
         (inner.crashed, inner.crash_at, inner.fault, inner.flaky) = (false, None, None, None);
     }
 
@@ -186,6 +192,11 @@ impl SimDisk {
             .sum()
     }
 
+    /// Names below `dir`.
+    pub fn files_below(&self, dir: &Path) -> u64 {
+        self.inner.borrow().storage.names().keys().filter(|path| path.starts_with(dir)).count() as u64
+    }
+
     /// Puts a file there as if it had always been.
     pub fn put(&self, path: &Path, contents: Vec<u8>) {
         self.inner.borrow_mut().storage.put(path, contents);
@@ -229,6 +240,11 @@ impl Inner {
     fn begin(&mut self, change: Change) -> u64 {
         let number = self.operations;
         self.operations += 1;
+        self.since_restart += 1;
+        if self.since_restart > OPERATIONS_MAX {
+            self.crash();
+            panic!("{OPERATIONS_MAX} disk operations in one life: something goes round in circles");
+        }
         if !self.crashed {
             match &change {
                 Change::Nothing => {}
@@ -242,7 +258,7 @@ impl Inner {
                     self.trace.note(format_args!("disk {number}: rename {} to {}", from.display(), to.display()));
                 }
                 Change::Remove { path } => self.trace.note(format_args!("disk {number}: remove {}", path.display())),
-                Change::Aside { path, .. } => self.trace.note(format_args!("disk {number}: aside {}", path.display())),
+                Change::Put { path, .. } => self.trace.note(format_args!("disk {number}: put {}", path.display())),
             }
             self.in_flight.insert(number, change);
             if self.crash_at == Some(number) {
@@ -315,9 +331,13 @@ impl Disk for SimDisk {
         Ok(names)
     }
 
-    async fn create_dir(&self, _dir: &Path) -> io::Result<()> {
-        // Directories are there when a file is.
-        self.operate(Change::Nothing).await
+    async fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        // Its parents are there when it is.
+        if self.is_there(dir) {
+            return self.operate(Change::Nothing).await;
+        }
+        let inode = self.inode(Vec::new())?;
+        self.operate(Change::Put { path: dir.to_owned(), inode }).await
     }
 
     async fn create(&self, path: &Path, bytes: u64) -> io::Result<Rc<Inode>> {
@@ -368,7 +388,7 @@ impl Disk for SimDisk {
 
     async fn write_aside(&self, path: &Path, contents: Bytes) -> io::Result<()> {
         let inode = self.inode(contents.to_vec())?;
-        self.operate(Change::Aside { path: path.to_owned(), inode }).await
+        self.operate(Change::Put { path: path.to_owned(), inode }).await
     }
 
     async fn free_bytes(&self, _dir: &Path) -> io::Result<u64> {

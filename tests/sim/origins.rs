@@ -11,7 +11,7 @@ use dispatcher::message::{MessageId, Xorshift};
 use dispatcher::schedule::attempt::{Attempt, Failure, Outcome, outcome_of_status};
 use dispatcher::time::monotonic_now;
 
-use super::checker::{Arriving, Checker, Ending, Room};
+use super::checker::{Arriving, Checker, Ending};
 use super::storage::index;
 use super::trace::Trace;
 
@@ -59,8 +59,8 @@ pub struct Origins {
     random: RefCell<Xorshift>,
     checker: Rc<RefCell<Checker>>,
     trace: Trace,
-    /// What the logs have room for, for a message of so many bytes.
-    room: Box<dyn Fn(usize) -> Room>,
+    /// Whether a failed attempt of this number, at a message of so many bytes, is written down.
+    writes_down: Box<dyn Fn(u32, usize) -> bool>,
 }
 
 impl Origins {
@@ -70,10 +70,10 @@ impl Origins {
         seed: u64,
         checker: Rc<RefCell<Checker>>,
         trace: Trace,
-        room: Box<dyn Fn(usize) -> Room>,
+        writes_down: Box<dyn Fn(u32, usize) -> bool>,
     ) -> Self {
         let (moods, random) = (RefCell::new(moods), RefCell::new(Xorshift::new(seed)));
-        Self { moods, random, checker, trace, room }
+        Self { moods, random, checker, trace, writes_down }
     }
 
     /// Makes all of them healthy.
@@ -167,8 +167,8 @@ impl Transport for Origins {
             End::Broken(failure) => (Outcome::Failed(failure), None),
         };
         self.trace.note(format_args!("{id} attempt {} ends: {outcome:?} {status:?}", outbound.attempt));
-        let room = (self.room)(outbound.head.len() + outbound.body.len());
-        self.checker.borrow_mut().attempt_ends(id, ending, room);
+        let written_down = (self.writes_down)(outbound.attempt, outbound.head.len() + outbound.body.len());
+        self.checker.borrow_mut().attempt_ends(id, ending, written_down);
         let answer = if status.is_some_and(|status| status >= 300) { self.answer() } else { Bytes::new() };
         let maybe_received = ending == Ending::Unanswered && script.reaches.is_some_and(|reaches| reaches < timeout);
         Attempt { outcome, status, maybe_received, elapsed: monotonic_now() - began, answer }

@@ -13,11 +13,15 @@ use dispatcher::wal::spare::Space;
 
 use super::clock;
 use super::disk::{Fault, Kind, Pace};
+use super::rules;
 use super::storage::index;
 use super::world::{SEGMENT_BYTES, Setup};
 
 /// When all begins: in 2026.
 pub const BEGINNING: UnixMillis = UnixMillis(1_780_000_000_000);
+
+/// Largest segment that a life may be configured with, in bytes.
+pub const SEGMENT_BYTES_MAX: u64 = SEGMENT_BYTES * 3 / 2;
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -44,6 +48,10 @@ pub struct Life {
     pub space_is_taken: bool,
     /// From the end of the life before, by the wall clock.
     pub downtime_ms: i64,
+    /// As configured for this life.
+    pub segment_bytes: u64,
+    /// One or two; a shard that is no more is adopted.
+    pub shards: u32,
     pub actions: u64,
     /// Longest pause between two actions.
     pub pause: Duration,
@@ -54,6 +62,8 @@ pub struct Life {
 pub enum End {
     /// The power is cut when so many disk operations have begun.
     CrashAtOperation(u64),
+    /// The power is cut at an operation, after it was asked to stop or before.
+    DrainOrCrashAtOperation(u64),
     /// The power is cut after its last action.
     Crash,
     /// It is asked to stop, and attempts get this long.
@@ -76,6 +86,15 @@ fn pick<T: Copy, const N: usize>(random: &mut Xorshift, choices: [T; N]) -> T {
 }
 
 impl Plan {
+    /// The configuration of one life.
+    pub fn setup_of(&self, life: &Life) -> Setup {
+        let Setup { mut space, mut dead_space, limits, mut settings, .. } = self.setup.clone();
+        (space.segment_bytes, dead_space.segment_bytes) = (life.segment_bytes, life.segment_bytes);
+        settings.message_bytes_max = message_bytes_max(life.segment_bytes);
+        settings.memory_max = settings.memory_max.max(2 * settings.message_bytes_max);
+        Setup { space, dead_space, limits, settings, shards: Some(life.shards) }
+    }
+
     /// As `seed` has it.
     pub fn new(seed: u64) -> Self {
         let random = &mut Xorshift::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
@@ -83,20 +102,43 @@ impl Plan {
         for _ in 0..8 {
             random.next();
         }
-        let is_bounded = one_in(random, 3);
+        let settings = settings(random);
+        // Where nothing is ever reclaimed, a bound once reached stays so.
+        let (is_bounded, is_small) = (one_in(random, 3) && !settings.keep_all, one_in(random, 3) && !settings.keep_all);
+        let (is_steady, is_alone) = (!one_in(random, 3), !one_in(random, 4));
+        let may_adopt = is_alone || rules::ADOPTIONS_MAY_BE_CUT_SHORT;
+        let (is_bounded, is_small) = (is_bounded && may_adopt, is_small && may_adopt);
+        let is_steady = is_steady || !may_adopt;
         let space = Space {
             segment_bytes: SEGMENT_BYTES,
-            log_bytes_max: if is_bounded { SEGMENT_BYTES * pick(random, [6, 8, 12]) } else { 0 },
+            log_bytes_max: if is_bounded { SEGMENT_BYTES * pick(random, [9, 12, 18]) } else { 0 },
             disk_reserve: SEGMENT_BYTES * pick(random, [0, 0, 1, 3]),
             reserve: 1,
             used: Rc::default(),
         };
-        let capacity = if one_in(random, 3) { SEGMENT_BYTES * pick(random, [9, 12, 16, 30]) } else { u64::MAX };
-        let setup = Setup { space, limits: limits(random), settings: settings(random) };
+        let capacity = if is_small { SEGMENT_BYTES * pick(random, [12, 16, 20, 30]) } else { u64::MAX };
+        let setup = Setup {
+            dead_space: Space { log_bytes_max: 0, disk_reserve: 0, reserve: 0, ..space.clone() },
+            space,
+            limits: limits(random),
+            settings,
+            shards: None,
+        };
         let calm = one_in(random, 4);
-        let lives = 2 + index(random, 4);
-        let lives = (0..lives).map(|_| life(random, calm)).collect();
+        let lives = 2 + index(random, 5);
+        let mut lives: Vec<Life> = (0..lives).map(|_| life(random, calm, is_steady, is_alone)).collect();
+        if !rules::ADOPTIONS_MAY_BE_CUT_SHORT {
+            lives.push(life(random, true, is_steady, true));
+            (1..lives.len()).for_each(|next| spare_adoption(lives[next - 1].shards, &mut lives[next]));
+        }
         Self { setup, capacity, origins: 1 + index(random, 5), lives }
+    }
+}
+
+/// Lets nothing fail in a life that may adopt.
+fn spare_adoption(shards_before: u32, life: &mut Life) {
+    if life.shards < shards_before {
+        (life.fault, life.flaky, life.space_is_taken, life.end) = (None, None, false, End::Crash);
     }
 }
 
@@ -127,10 +169,11 @@ fn limits(random: &mut Xorshift) -> Limits {
     Limits { slots, lane_in_flight: pick(random, [1, 4, 32]), wait_max: Millis(60_000) }
 }
 
-fn life(random: &mut Xorshift, calm: bool) -> Life {
+fn life(random: &mut Xorshift, calm: bool, is_steady: bool, is_alone: bool) -> Life {
     let actions = 1 + index(random, 60) as u64;
     let end = match index(random, 4) {
         0 | 1 => End::CrashAtOperation(random.next() % pick(random, [30, 150, 500])),
+        2 if random.next().is_multiple_of(2) => End::DrainOrCrashAtOperation(random.next() % 300),
         2 => End::Crash,
         _ => End::Drain(Duration::from_millis(pick(random, [0, 100, 10_000]))),
     };
@@ -145,6 +188,8 @@ fn life(random: &mut Xorshift, calm: bool) -> Life {
         clock_jumps: one_in(random, 3),
         space_is_taken: !calm && one_in(random, 4),
         downtime_ms: pick(random, [0, 1000, 60_000, 86_400_000, -1000, -3_600_000]),
+        segment_bytes: if is_steady { SEGMENT_BYTES } else { SEGMENT_BYTES * pick(random, [1, 2, 3]) / 2 },
+        shards: if is_alone { 1 } else { pick(random, [1, 2]) },
         actions,
         pause: Duration::from_millis(pick(random, [0, 20, 300, 3000])),
     }

@@ -1,11 +1,8 @@
 //! Promises that hold only from a certain change on: a switch each, so that the change turns it on in one line.
 
-/// After a restart, the first attempts at the messages that wait for one origin come in the order of acceptance.
-pub const RECOVERED_ARE_IN_ORDER: bool = true;
+/// An adoption that a crash cuts short does no harm: neither if its messages are delivered before it is gone on with, nor
+/// if the adopted shard is run again before that. Off until then: nothing fails while one shard adopts another.
+pub const ADOPTIONS_MAY_BE_CUT_SHORT: bool = false;
 
-/// The log is bounded by what is alive in it.
-pub const SPACE_IS_BOUNDED_BY_WHAT_LIVES: bool = true;
-
-/// The constant of that bound, in segments: the active one, the next one, the reserve, two to recycle, three that are not
-/// worth relocating for, and two on their way.
-pub const SEGMENTS_BEYOND_LIVE_MAX: u64 = 10;
+/// A disk that is full and stays so is started on, and drained.
+pub const A_FULL_DISK_DRAINS: bool = false;

@@ -10,8 +10,11 @@ use dispatcher::time::UnixMillis;
 
 use super::checker::Checker;
 use super::disk::{Pace, SimDisk};
-use super::life::{self, Run};
-use super::plan::{BEGINNING, End, Life, Plan};
+use super::folded;
+use super::life;
+use super::plan::{BEGINNING, End, Life, Plan, SEGMENT_BYTES_MAX};
+use super::process::Run;
+use super::rules;
 use super::trace::Trace;
 use super::world;
 
@@ -66,7 +69,7 @@ fn lives(seed: u64, trace: &Trace) -> Vec<String> {
     let checker = Rc::new(RefCell::new(checker));
     let mut run = Run { plan, disk, checker, trace: trace.clone(), wall: BEGINNING };
     trace.note(format_args!("{} origins on {} bytes of disk", run.plan.origins, run.plan.capacity));
-    let settings = run.plan.setup.settings.clone();
+    let settings = &run.plan.setup.settings;
     trace.note(format_args!("{:?} {:?} {:?}", run.plan.setup.space, limits, settings.backoff));
     trace.note(format_args!("all is kept: {}, memory: {}", settings.keep_all, settings.memory_max));
     for life in run.plan.lives.clone() {
@@ -77,7 +80,9 @@ fn lives(seed: u64, trace: &Trace) -> Vec<String> {
             return objections;
         }
     }
-    run.disk.set_capacity(u64::MAX);
+    if !rules::A_FULL_DISK_DRAINS {
+        run.disk.set_capacity(u64::MAX);
+    }
     one_life(&mut run, &last(seed), true);
     read_back(&run);
     objections(&run)
@@ -97,10 +102,10 @@ fn one_life(run: &mut Run, life: &Life, is_last: bool) {
     if let Some(fault) = life.fault {
         disk.fail(fault);
     }
-    if let End::CrashAtOperation(operations) = life.end {
+    if let End::CrashAtOperation(operations) | End::DrainOrCrashAtOperation(operations) = life.end {
         disk.crash_after(operations);
     }
-    run.checker.borrow_mut().life_begins(life.fault.is_some() || life.flaky.is_some());
+    run.checker.borrow_mut().life_begins(life.shards, life.fault.is_some() || life.flaky.is_some());
     run.wall = world::live(async { if is_last { life::finish(run, life).await } else { life::live(run, life).await } });
     run.checker.borrow_mut().life_ends();
     disk.crash();
@@ -118,6 +123,8 @@ const fn last(seed: u64) -> Life {
         clock_jumps: false,
         space_is_taken: false,
         downtime_ms: 0,
+        segment_bytes: SEGMENT_BYTES_MAX,
+        shards: 1,
         actions: 0,
         pause: Duration::ZERO,
     }
@@ -125,7 +132,7 @@ const fn last(seed: u64) -> Life {
 
 /// What stands on the disk in the end: dead letters, all of them and as they were sent, and nothing else.
 fn read_back(run: &Run) {
-    let found = world::fold_twice(&run.disk, 0);
+    let found = folded::fold_twice(&run.disk, 0);
     let checker = &mut run.checker.borrow_mut();
     if !found.live.is_empty() {
         checker.object(format!("{} messages are alive in the log after all have ended", found.live.len()));

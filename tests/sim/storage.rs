@@ -63,11 +63,27 @@ impl Inode {
 #[derive(Clone, Debug)]
 pub enum Change {
     Nothing,
-    Write { inode: Rc<Inode>, blocks: Bytes, offset: usize },
-    Create { path: PathBuf, inode: Rc<Inode> },
-    Rename { from: PathBuf, to: PathBuf },
-    Remove { path: PathBuf },
-    Aside { path: PathBuf, inode: Rc<Inode> },
+    Write {
+        inode: Rc<Inode>,
+        blocks: Bytes,
+        offset: usize,
+    },
+    Create {
+        path: PathBuf,
+        inode: Rc<Inode>,
+    },
+    Rename {
+        from: PathBuf,
+        to: PathBuf,
+    },
+    Remove {
+        path: PathBuf,
+    },
+    /// A small file, or a directory.
+    Put {
+        path: PathBuf,
+        inode: Rc<Inode>,
+    },
 }
 
 impl Change {
@@ -75,7 +91,7 @@ impl Change {
     fn directory(&self) -> Option<&Path> {
         match self {
             Self::Nothing | Self::Write { .. } => None,
-            Self::Create { path, .. } | Self::Remove { path } | Self::Aside { path, .. } => path.parent(),
+            Self::Create { path, .. } | Self::Remove { path } | Self::Put { path, .. } => path.parent(),
             Self::Rename { to, .. } => to.parent(),
         }
     }
@@ -181,8 +197,8 @@ impl Storage {
         match random.next() % 3 {
             0 => self.apply_in_part(change, random),
             1 => {
-                let before: Vec<_> =
-                    self.touched(change).map(|name| (name.clone(), self.names.get(&name).cloned())).collect();
+                let touched = self.touched(change).into_iter();
+                let before: Vec<Named> = touched.map(|name| (name.clone(), self.names.get(&name).cloned())).collect();
                 self.unsynced.entry(directory.to_owned()).or_default().extend(before);
                 self.change_names(change);
             }
@@ -226,13 +242,13 @@ impl Storage {
             }
             // A directory goes file by file.
             Change::Remove { .. } => {
-                for name in self.touched(change).collect::<Vec<_>>() {
+                for name in self.touched(change) {
                     if part == Part::All || (part != Part::Nothing && random.next().is_multiple_of(2)) {
                         self.names.remove(&name);
                     }
                 }
             }
-            Change::Create { .. } | Change::Rename { .. } | Change::Aside { .. } => {
+            Change::Create { .. } | Change::Rename { .. } | Change::Put { .. } => {
                 if part == Part::All || (part != Part::Nothing && random.next().is_multiple_of(2)) {
                     self.change_names(change);
                 }
@@ -241,36 +257,43 @@ impl Storage {
     }
 
     /// The names that a change makes, takes or replaces.
-    fn touched(&self, change: &Change) -> impl Iterator<Item = PathBuf> {
-        let (gone, made) = match change {
-            Change::Nothing | Change::Write { .. } => (None, None),
-            Change::Create { path, .. } | Change::Aside { path, .. } => (None, Some(path.clone())),
-            Change::Rename { from, to } => (Some(from), Some(to.clone())),
-            Change::Remove { path } => (Some(path), None),
-        };
-        let gone: Vec<PathBuf> = gone
-            .map_or_else(Vec::new, |gone| self.names.keys().filter(|name| name.starts_with(gone)).cloned().collect());
-        gone.into_iter().chain(made)
+    fn touched(&self, change: &Change) -> Vec<PathBuf> {
+        match change {
+            Change::Nothing | Change::Write { .. } => Vec::new(),
+            Change::Create { path, .. } | Change::Put { path, .. } => vec![path.clone()],
+            Change::Remove { path } => self.below(path),
+            Change::Rename { from, to } => {
+                self.below(from).into_iter().flat_map(|name| [moved(&name, from, to), name]).collect()
+            }
+        }
+    }
+
+    /// The file `path`, or the files below it.
+    fn below(&self, path: &Path) -> Vec<PathBuf> {
+        self.names.keys().filter(|name| name.starts_with(path)).cloned().collect()
     }
 
     fn change_names(&mut self, change: &Change) {
         match change {
             Change::Nothing | Change::Write { .. } => {}
-            Change::Create { path, inode } | Change::Aside { path, inode } => {
+            Change::Create { path, inode } | Change::Put { path, inode } => {
                 self.names.insert(path.clone(), Rc::clone(inode));
             }
             Change::Rename { from, to } => {
-                let moved: Vec<PathBuf> = self.names.keys().filter(|name| name.starts_with(from)).cloned().collect();
-                for name in moved {
+                for name in self.below(from) {
                     let inode = self.names.remove(&name).expect("just found");
-                    let rest = name.strip_prefix(from).expect("it starts so");
-                    let name = if rest.as_os_str().is_empty() { to.clone() } else { to.join(rest) };
-                    self.names.insert(name, inode);
+                    self.names.insert(moved(&name, from, to), inode);
                 }
             }
             Change::Remove { path } => self.names.retain(|name, _| !name.starts_with(path)),
         }
     }
+}
+
+/// The name of what is `name` when `from`, which it is or lies below, becomes `to`.
+fn moved(name: &Path, from: &Path, to: &Path) -> PathBuf {
+    let rest = name.strip_prefix(from).expect("it starts so");
+    if rest.as_os_str().is_empty() { to.to_owned() } else { to.join(rest) }
 }
 
 fn write_in_part(inode: &Inode, at: usize, sector: &[u8], part: Part, random: &mut Xorshift) {

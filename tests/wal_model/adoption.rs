@@ -10,8 +10,9 @@ use dispatcher::time::{UnixMillis, unix_now};
 use dispatcher::wal::payload::{Payload, Progress, Tried};
 
 use super::disk::{Fault, Kind, SimDisk};
+use super::folded::fold;
 use super::random::{SharedModel, submit};
-use super::world::{self, World, fold, limits, log_dir, unbounded};
+use super::world::{self, World, limits, log_dir, unbounded};
 
 const ORPHAN: u32 = 3;
 const MESSAGES: usize = 12;

@@ -4,8 +4,9 @@ use dispatcher::message::Xorshift;
 use dispatcher::wal::files::segment_name;
 
 use super::disk::SimDisk;
+use super::folded::fold;
 use super::random::{SharedModel, finish, submit};
-use super::world::{self, fold, log_dir, unbounded};
+use super::world::{self, log_dir, unbounded};
 
 /// Writes messages of `body_bytes` bytes, each in a batch of its own.
 fn written(disk: &SimDisk, model: &SharedModel, messages: u64, body_bytes: usize) {
@@ -95,7 +96,7 @@ fn a_log_whose_only_segment_was_not_begun_goes_on_with_its_number() {
     disk.put(&log_dir("log", 0).join(segment_name(1)), vec![0; usize::try_from(world::SEGMENT_BYTES).unwrap()]);
     world::live(async {
         let world = world::start(&disk, 0, unbounded(), 5).await.unwrap();
-        assert_eq!(world.surveys.0.next_segment, 1);
+        assert_eq!(world.next_segment, 1);
         for _ in 0..8 {
             submit(&world, &model, vec![1; 30_000]);
         }

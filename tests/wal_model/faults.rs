@@ -7,8 +7,9 @@ use dispatcher::message::Xorshift;
 use dispatcher::wal::log::Need;
 
 use super::disk::{Fault, Kind, SimDisk};
+use super::folded::fold_twice;
 use super::random::{SharedModel, body, deliver, finish, submit};
-use super::world::{self, SEGMENT_BYTES, fold_twice, unbounded};
+use super::world::{self, SEGMENT_BYTES, unbounded};
 
 /// More operations than the script has.
 const OPERATIONS_MAX: u64 = 400;

@@ -6,7 +6,8 @@ use dispatcher::message::MessageId;
 use dispatcher::shard::Shard;
 
 use super::disk::SimDisk;
-use super::world::Folded;
+use super::folded::Folded;
+use super::world::HEAD;
 
 /// What is known of a message's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +93,7 @@ impl Model {
             let entry = self.messages.get_mut(id).unwrap_or_else(|| panic!("{id} was never submitted"));
             assert!(!entry.refused, "{id} was refused and is back");
             assert_ne!(entry.fate, Fate::Ended, "{id} had ended and is back");
-            assert!(entry.body == live.body, "{id} is not what was sent");
+            assert!(live.head == HEAD && entry.body == live.body, "{id} is not what was sent");
             let (durable, appended) = entry.attempts;
             let attempts = live.progress.attempts;
             assert!((durable..=appended).contains(&attempts), "{id}: {attempts} of {durable} to {appended} attempts");

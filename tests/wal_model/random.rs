@@ -13,8 +13,9 @@ use dispatcher::wal::log::Need;
 use dispatcher::wal::spare::Space;
 
 use super::disk::{Fault, Kind, SimDisk};
+use super::folded::fold_twice;
 use super::model::{Fate, Model};
-use super::world::{self, RETRIES_MAX, SEGMENT_BYTES, World, fold_twice, unbounded};
+use super::world::{self, RETRIES_MAX, SEGMENT_BYTES, World, unbounded};
 
 /// Seeds of one run; any of them can be run alone.
 const SEEDS: u64 = 400;
@@ -165,7 +166,7 @@ fn run(seed: u64, with_faults: bool) {
     }
     world::live(async {
         let world = world::start(&disk, 0, space.clone(), random.next()).await.unwrap();
-        assert_eq!(world.damaged.get(), 0);
+        assert_eq!(world.recovered().await.damaged, 0);
         finish(&world, &model).await;
         disk.crash();
     });

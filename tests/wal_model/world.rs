@@ -1,9 +1,8 @@
-//! One life of a shard over the disk: recovered, running, without sockets; and what a recovery alone would find.
+//! One life of a shard over the disk: recovered, running, without sockets.
 //!
 //! Everything that the tests ask of a shard beyond its verbs stands here.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
@@ -11,22 +10,23 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use dispatcher::delivery::{Transport, worker};
-use dispatcher::limits::DRAIN_FLUSH_MS;
-use dispatcher::message::{Draft, IdSource, MessageId, Origin, Scheme};
+use dispatcher::disk::Disk;
+use dispatcher::limits::{BLOCK_BYTES, DRAIN_FLUSH_MS};
+use dispatcher::message::{Draft, IdSource, Origin, Scheme};
 use dispatcher::metrics::ShardMetrics;
 use dispatcher::metrics::exposition::{self, Process};
 use dispatcher::schedule::backoff::Backoff;
 use dispatcher::schedule::scheduler::Limits;
+use dispatcher::server::adopt::{self, AdoptError};
 use dispatcher::shard::dead_letters::DeadLetters;
 use dispatcher::shard::state::State;
 use dispatcher::shard::{Settings, Shard, message_bytes_max};
-use dispatcher::time::{Clock, Millis, unix_now};
+use dispatcher::time::{Clock, Millis};
 use dispatcher::wal::files::Files;
 use dispatcher::wal::index::Index;
-use dispatcher::wal::log::Log;
-use dispatcher::wal::payload::{Payload, Progress};
-use dispatcher::wal::record::{HEADER_BYTES, Kind};
-use dispatcher::wal::recovery::{self, Visit};
+use dispatcher::wal::log::{Log, Need};
+use dispatcher::wal::payload::TRIED_BYTES;
+use dispatcher::wal::recovery::{self, Replayed};
 use dispatcher::wal::spare::Space;
 use dispatcher::wal::survey::{self, Survey};
 use dispatcher::wal::ticket::Ticket;
@@ -48,28 +48,20 @@ pub fn unbounded() -> Space {
 const BEGIN_MAX: Duration = Duration::from_secs(60);
 pub const HEAD: &[u8] = b"POST /hook HTTP/1.1\r\nHost: b\r\n";
 
-/// A running shard. Its loops are tasks of the current `LocalSet`.
-pub struct World {
-    pub shard: Rc<Shard<SimDisk>>,
-    /// Why a log gave up, if one did.
-    pub failed: Rc<RefCell<Option<String>>>,
-    /// What the logs held, for messages and dead letters.
-    pub surveys: (Survey, Survey),
-    /// Damaged ranges in both logs.
-    pub damaged: Cell<u64>,
-    failure: Rc<Notify>,
-}
-
 /// What a shard is told by its configuration.
 #[derive(Clone, Debug)]
 pub struct Setup {
     pub space: Space,
+    /// Of the dead letter log.
+    pub dead_space: Space,
     pub limits: Limits,
     pub settings: Settings,
+    /// How many shards there are, if this one is to adopt those that are more.
+    pub shards: Option<u32>,
 }
 
 impl Setup {
-    /// Retries at once, and few of them; dead letters without a bound.
+    /// Retries at once, and few of them.
     pub fn plain(space: Space) -> Self {
         let backoff = Backoff { base: Millis(0), factor: 1.0, max: Millis(0), jitter: 0.0, retries_max: RETRIES_MAX };
         let settings = Settings {
@@ -82,8 +74,29 @@ impl Setup {
             corrupt: PathBuf::from("corrupt"),
             origin_share: 1.0,
         };
-        Self { space, limits: limits(), settings }
+        let dead_space = Space { log_bytes_max: 0, reserve: 0, ..space.clone() };
+        Self { space, dead_space, limits: limits(), settings, shards: None }
     }
+}
+
+/// A running shard. Its loops are tasks of the current `LocalSet`.
+pub struct World {
+    pub shard: Rc<Shard<SimDisk>>,
+    /// Why it gave up, if it did.
+    pub failed: Rc<RefCell<Option<String>>>,
+    pub next_segment: u32,
+    failure: Rc<Notify>,
+    recovered: Rc<Cell<Option<Recovered>>>,
+    recovery: Rc<Notify>,
+}
+
+/// What a recovery came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Damaged ranges in both logs.
+    pub damaged: u64,
+    /// Messages taken over from other shards.
+    pub adopted: u64,
 }
 
 thread_local! {
@@ -134,87 +147,174 @@ pub const fn limits() -> Limits {
     Limits { slots: 16, lane_in_flight: 16, wait_max: Millis(1000) }
 }
 
-/// A shard with the plain setup.
+/// A shard with the plain setup, all of which has been recovered.
 pub async fn start(disk: &SimDisk, number: u32, space: Space, seed: u64) -> Result<World, String> {
     let world = start_as(disk, number, &Setup::plain(space), seed).await?;
-    world.damaged.set(world.recover().await?);
+    tokio::select! {
+        biased;
+        () = world.failure() => return Err(format!("{:?}", world.failed.borrow())),
+        _ = world.recovered() => {}
+    }
     Ok(world)
 }
 
-/// As the start of a core does it, but for reading the log: see [`World::recover`].
+fn text(error: impl Error) -> String {
+    let cause = error.source().map(ToString::to_string);
+    format!("{error}: {}", cause.unwrap_or_default())
+}
+
+/// Looks at one log of a shard; its segments will be no shorter than `longest` bytes.
+async fn look(disk: &SimDisk, dir: PathBuf, number: u32, space: Space, longest: u64) -> Result<Surveyed, String> {
+    disk.create_dir(&dir).await.map_err(text)?;
+    let files = Rc::new(Files::new(disk.clone(), dir, number));
+    let survey = survey::survey(&files, 0xBEEF).await.map_err(text)?;
+    recovery::clean(&files, &survey).await.map_err(text)?;
+    let longest = survey.longest.max(longest).next_multiple_of(BLOCK_BYTES as u64);
+    let space = Space { segment_bytes: space.segment_bytes.max(longest), ..space };
+    Ok((Rc::new(Log::new(files, space, &survey)), survey))
+}
+
+type Surveyed = (Rc<Log<SimDisk>>, Survey);
+
+/// As the start of a core does it. Recovers while it runs; deliveries wait for [`World::serve`].
 pub async fn start_as(disk: &SimDisk, number: u32, setup: &Setup, seed: u64) -> Result<World, String> {
-    let text = |error: recovery::RecoveryError| format!("{error}: {:?}", error.source());
-    let space = Space { used: Rc::default(), ..setup.space.clone() };
-    let mut state = State::new(setup.limits, setup.settings.clock.now());
-    let mut ids = IdSource::new(seed);
-    let files = Rc::new(Files::new(disk.clone(), log_dir("log", number), number));
-    let found = survey::survey(&files, 0xBEEF).await.map_err(text)?;
-    recovery::clean(&files, &found).await.map_err(|error| error.to_string())?;
+    // Both logs of this shard count as one.
+    let used = Rc::default();
+    let (space, dead_space) =
+        (Space { used: Rc::clone(&used), ..setup.space.clone() }, Space { used, ..setup.dead_space.clone() });
+    let (log, found) = look(disk, log_dir("log", number), number, space, 0).await?;
+    let (dead_log, dead) = look(disk, log_dir("dead", number), number, dead_space, found.longest).await?;
+    let (mut state, mut graves) = (State::new(setup.limits, setup.settings.clock.now()), Index::default());
     state.add_segments(&found);
-    let messages_end = found.end;
-    let log = Rc::new(Log::new(files, space.clone(), &found));
-    ids.advance_past(found.newest.unwrap_or_default());
-    let mut graves = Index::default();
-    let files = Rc::new(Files::new(disk.clone(), log_dir("dead", number), number));
-    let dead = survey::survey(&files, 0xBEEF).await.map_err(text)?;
-    recovery::clean(&files, &dead).await.map_err(|error| error.to_string())?;
     graves.add_segments(&dead);
-    let dead_end = dead.end;
-    let dead_space = Space { log_bytes_max: 0, disk_reserve: 0, reserve: 0, ..space };
-    let dead_log = Rc::new(Log::new(files, dead_space, &dead));
+    let mut ids = IdSource::new(seed);
+    ids.advance_past(found.newest.unwrap_or_default());
+    let (settings, metrics) = (setup.settings.clone(), ShardMetrics::default());
     let dead_letters = DeadLetters::new(dead_log, graves);
-    let metrics = ShardMetrics::default();
-    let shard = Rc::new(Shard::new(setup.settings.clone(), state, log, dead_letters, ids, metrics, seed));
-    let failed = Rc::new(RefCell::new(None));
-    let failure = Rc::new(Notify::new());
+    let shard = Rc::new(Shard::new(settings, state, log, dead_letters, ids, metrics, seed));
+    let world = World {
+        shard: Rc::clone(&shard),
+        failed: Rc::default(),
+        next_segment: found.next_segment,
+        failure: Rc::default(),
+        recovered: Rc::default(),
+        recovery: Rc::default(),
+    };
+    // As a core does it: without knowing the newest id, none can be given out that is sure to be greater.
+    let replayed = match found.newest {
+        Some(_) => None,
+        None => Some(shard.recover_messages(&found).await.map_err(text)?),
+    };
     for log in [shard.log(), shard.dead_letters().log()] {
         let log = Rc::clone(log);
         spawn(async move { log.spare().run().await });
     }
-    let (committing, failing, gone) = (Rc::clone(&shard), Rc::clone(&failed), Rc::clone(&failure));
-    spawn(async move {
-        let error = committing.commit_loop(messages_end).await;
-        failing.replace(Some(error.to_string()));
-        gone.notify_one();
-    });
-    let (burying, failing, gone) = (Rc::clone(&shard), Rc::clone(&failed), Rc::clone(&failure));
-    spawn(async move {
-        let error = burying.dead_letter_loop(dead_end).await;
-        failing.replace(Some(error.to_string()));
-        gone.notify_one();
-    });
-    // A log that cannot even begin ends its loop instead.
-    tokio::select! {
-        biased;
-        () = shard.log().begun() => {}
-        () = failure.notified() => return Err(format!("the log failed: {:?}", failed.borrow())),
-        () = tokio::time::sleep(BEGIN_MAX) => return Err("the log never began".to_owned()),
-    }
     let relocating = Rc::clone(&shard);
     spawn(async move { relocating.relocate_loop().await });
-    Ok(World { shard, failed, surveys: (found, dead), damaged: Cell::new(0), failure })
+    let (committing, end) = (Rc::clone(&shard), found.end);
+    world.spawn_until_failure(async move { committing.commit_loop(end).await.to_string() });
+    let (burying, end) = (Rc::clone(&shard), dead.end);
+    world.spawn_until_failure(async move { burying.dead_letter_loop(end).await.to_string() });
+    tokio::select! {
+        biased;
+        () = world.failure() => return Err(format!("the log failed: {:?}", world.failed.borrow())),
+        () = shard.log().begun() => {}
+        () = tokio::time::sleep(BEGIN_MAX) => return Err("the log never began".to_owned()),
+    }
+    let orphans = (disk.clone(), number, setup.clone());
+    let (recovered, recovery) = (Rc::clone(&world.recovered), Rc::clone(&world.recovery));
+    world.spawn_until_failure(async move {
+        match recover(&shard, &found, replayed, &dead, &orphans).await {
+            Ok(found) => recovered.set(Some(found)),
+            Err(error) => return error,
+        }
+        recovery.notify_waiters();
+        std::future::pending().await
+    });
+    Ok(world)
+}
+
+async fn recover(
+    shard: &Shard<SimDisk>,
+    found: &Survey,
+    replayed: Option<Replayed>,
+    dead: &Survey,
+    (disk, number, setup): &(SimDisk, u32, Setup),
+) -> Result<Recovered, String> {
+    let replayed = match replayed {
+        Some(replayed) => replayed,
+        None => shard.recover_messages(found).await.map_err(text)?,
+    };
+    let dead_replayed = shard.recover_dead_letters(dead).await.map_err(text)?;
+    let (damaged, messages) = (replayed.damaged + dead_replayed.damaged, shard.recovered_messages());
+    let orphans = match setup.shards {
+        Some(shards) => adopt::orphans(disk, Path::new("log"), *number, shards).await.map_err(text)?.len(),
+        None => 0,
+    };
+    if orphans == 0 {
+        shard.settle();
+    }
+    let adopted = adopt_orphans(disk, *number, setup, shard).await.map_err(text)?;
+    shard.settle();
+    shard.metrics().recovered(Duration::ZERO, messages, damaged);
+    Ok(Recovered { damaged, adopted })
+}
+
+async fn adopt_orphans(disk: &SimDisk, number: u32, setup: &Setup, shard: &Shard<SimDisk>) -> Result<u64, AdoptError> {
+    let (Some(shards), corrupt) = (setup.shards, &setup.settings.corrupt) else { return Ok(0) };
+    let mut adopted = 0;
+    for orphan in adopt::orphans(disk, Path::new("dead"), number, shards).await? {
+        adopt::dead_letters(disk, &orphan, corrupt, shard.dead_letters()).await?;
+    }
+    for orphan in adopt::orphans(disk, Path::new("log"), number, shards).await? {
+        let theirs = State::new(setup.limits, setup.settings.clock.now());
+        adopted += adopt::messages(disk, &orphan, corrupt, shard, theirs).await?;
+    }
+    Ok(adopted)
 }
 
 impl World {
-    /// Reads both logs, as a core does while it serves; returns the number of damaged ranges.
-    pub async fn recover(&self) -> Result<u64, String> {
-        let text = |error: recovery::RecoveryError| format!("{error}: {:?}", error.source());
-        let replayed = self.shard.recover_messages(&self.surveys.0).await.map_err(text)?;
-        let dead = self.shard.recover_dead_letters(&self.surveys.1).await.map_err(text)?;
-        let damaged = replayed.damaged + dead.damaged;
-        self.shard.metrics().recovered(Duration::ZERO, self.shard.recovered_messages(), damaged);
-        self.shard.settle();
-        Ok(damaged)
+    /// Starts a task that ends only when the process must, and then says why.
+    fn spawn_until_failure(&self, task: impl Future<Output = String> + 'static) {
+        let (failed, failure) = (Rc::clone(&self.failed), Rc::clone(&self.failure));
+        spawn(async move {
+            failed.replace(Some(task.await));
+            failure.notify_one();
+        });
     }
 
-    /// Resolves when a log has given up, after which the process ends.
+    /// Resolves when it has given up, after which the process ends.
     pub async fn failure(&self) {
         self.failure.notified().await;
+    }
+
+    /// Resolves when everything that the log held is there, and that of adopted shards too.
+    pub async fn recovered(&self) -> Recovered {
+        loop {
+            let recovery = self.recovery.notified();
+            if let Some(recovered) = self.recovered.get() {
+                return recovered;
+            }
+            recovery.await;
+        }
     }
 
     /// Begins deliveries.
     pub fn serve<T: Transport>(&self, transport: Rc<T>) {
         spawn_local(worker::run(Rc::clone(&self.shard), transport));
+    }
+
+    /// Whether new messages are taken.
+    pub fn has_room(&self) -> bool {
+        self.shard.log().has_room(Need::Message, 0)
+    }
+
+    /// Whether the failure of attempt number `attempt` at a message of `bytes` bytes is written down.
+    pub fn writes_down(shard: &Shard<SimDisk>, retries_max: u16, attempt: u32, bytes: usize) -> bool {
+        if attempt <= retries_max.into() {
+            return shard.log().has_room(Need::Retry, attempt as usize * TRIED_BYTES);
+        }
+        shard.can_bury(bytes)
     }
 
     /// The counters and gauges of the shard, as a scrape shows them.
@@ -247,72 +347,4 @@ impl World {
         let origin = Origin::parse("http://b:8080", Scheme::Http).unwrap();
         self.shard.submit(Draft { origin: &origin, timeout: None, head: HEAD, body }).ok()
     }
-}
-
-/// A message as a recovery finds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    pub body: Vec<u8>,
-    pub progress: Progress,
-}
-
-/// What a recovery finds in both logs of a shard.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Folded {
-    pub live: BTreeMap<MessageId, Found>,
-    pub dead: BTreeMap<MessageId, Vec<u8>>,
-    pub found: Survey,
-    pub damaged: u64,
-}
-
-/// Recovers both logs and reads every message back, as deliveries do.
-pub async fn fold(disk: &SimDisk, number: u32) -> Folded {
-    let files = Files::new(disk.clone(), log_dir("log", number), number);
-    let mut state = State::new(limits(), unix_now());
-    let found = survey::survey(&files, 0).await.unwrap();
-    state.add_segments(&found);
-    let fold = &mut |Visit { id, payload, at }: Visit<'_>| state.recover(id, &payload, at);
-    let replayed = recovery::replay(&files, &found, Some(Path::new("corrupt")), fold).await.unwrap();
-    state.check();
-    let mut live = BTreeMap::new();
-    for (slot, id) in state.index().iter() {
-        let record = files.read_record(state.index().location(slot)).await.unwrap();
-        let Ok(Payload::Accepted(message)) = Payload::decode(Kind::Accepted, &record[HEADER_BYTES..]) else {
-            panic!("{id} is no message")
-        };
-        assert_eq!(message.head, HEAD);
-        let mut progress = message.progress;
-        if let Some(at) = state.index().retry_location(slot) {
-            let record = files.read_record_at(at).await.unwrap();
-            let Ok(Payload::Retry(newest)) = Payload::decode(Kind::Retry, &record[HEADER_BYTES..]) else {
-                panic!("{id} has no retry where the index says")
-            };
-            progress = newest;
-        }
-        live.insert(id, Found { body: message.body.to_vec(), progress });
-    }
-    let files = Files::new(disk.clone(), log_dir("dead", number), number);
-    let (mut graves, mut dead) = (Index::default(), BTreeMap::new());
-    let fold = &mut |visit: Visit<'_>| {
-        DeadLetters::<SimDisk>::fold(&mut graves, &visit);
-        if let Payload::DeadLetter(message, _) = visit.payload {
-            dead.insert(visit.id, message.body.to_vec());
-        }
-    };
-    let found_dead = survey::survey(&files, 0).await.unwrap();
-    let found_dead = recovery::replay(&files, &found_dead, Some(Path::new("corrupt")), fold).await.unwrap();
-    graves.check();
-    assert_eq!(graves.len(), dead.len());
-    Folded { live, dead, found, damaged: replayed.damaged + found_dead.damaged }
-}
-
-/// Recovers twice, which must be the same, and nothing a crash or a failed write does is damage.
-pub fn fold_twice(disk: &SimDisk, number: u32) -> Folded {
-    let first = live(fold(disk, number));
-    let again = live(fold(disk, number));
-    assert_eq!(first.live, again.live, "recovering twice is recovering once");
-    assert_eq!(first.dead, again.dead, "recovering twice is recovering once");
-    assert_eq!((first.found.end, first.found.next_segment), (again.found.end, again.found.next_segment));
-    assert_eq!(first.damaged, 0, "no damage is seen where there is none");
-    first
 }

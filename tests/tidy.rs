@@ -16,7 +16,7 @@ use std::path::Path;
 use source::Source;
 
 /// Folders with our Rust code.
-const FOLDERS: &[&str] = &["src", "tests", "benches", "perf"];
+const FOLDERS: &[&str] = &["src", "tests", "benches", "perf", "fuzz/fuzz_targets"];
 
 fn tree() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

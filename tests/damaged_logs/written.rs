@@ -1,6 +1,7 @@
 //! Logs as the writer leaves them: several lives of a shard, torn and refused batches, files used before.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -21,6 +22,8 @@ use super::memory::{Contents, MemoryDisk, run};
 /// The unit in which a drive writes.
 pub const SECTOR_BYTES: usize = 512;
 const LIVES_MAX: usize = 3;
+/// Blocks of a segment that is larger than one read of it.
+const BLOCKS_MAX: usize = 80;
 const SEGMENTS_PER_LIFE_MAX: usize = 3;
 const BATCHES_MAX: usize = 5;
 const RECORDS_MAX: usize = 4;
@@ -140,7 +143,7 @@ impl Author {
         if life.unsalted {
             files.set_salt(Salt { value: self.salt, from: u32::MAX });
         }
-        let bytes = BLOCK_BYTES * if choices.one_in(24) { 160 } else { 5 + choices.below(10) };
+        let bytes = BLOCK_BYTES * if choices.one_in(64) { BLOCKS_MAX } else { 3 + choices.below(8) };
         let mut writer = Writer::new(files, bytes as u64, survey.end, self.clock);
         let mut number = survey.next_segment.max(life.first);
         let last = number + u32::try_from(choices.below(SEGMENTS_PER_LIFE_MAX)).unwrap();
@@ -153,8 +156,8 @@ impl Author {
             }
             number += 1;
         };
-        if let Some((Torn { start, before }, file)) = torn {
-            tear(&file, start, &before, choices);
+        if let Some((Torn { written, before }, file)) = torn {
+            tear(&file, written, &before, choices);
             segments.get_mut(&number).unwrap().acknowledged -= 1;
         }
         for (number, segment) in segments {
@@ -184,6 +187,7 @@ impl Author {
             let sealed = writer.seal(batch);
             let before = file.borrow().clone();
             let start = sealed.position.offset as usize;
+            let written = start..start + sealed.blocks.len();
             segment.refused = choices.one_in(16);
             if segment.refused {
                 disk.fail_next_write();
@@ -192,11 +196,11 @@ impl Author {
             segment.note(batch_number, &sealed);
             if segment.refused {
                 segment.image = file.borrow().clone();
-                tear(&file, start, &before, choices);
+                tear(&file, written, &before, choices);
                 return (segment, file, None);
             }
             segment.acknowledged += 1;
-            torn = choices.one_in(3).then_some(Torn { start, before });
+            torn = choices.one_in(3).then_some(Torn { written, before });
         }
         segment.image = file.borrow().clone();
         (segment, file, torn)
@@ -210,17 +214,16 @@ struct Life {
     unsalted: bool,
 }
 
-/// A batch that a crash is to tear: where it starts, and the file before it.
+/// A batch that a crash is to tear: where it stands, and the file before it.
 struct Torn {
-    start: usize,
+    written: Range<usize>,
     before: Vec<u8>,
 }
 
-/// Of what was written from `start` on, some sectors did not land.
-fn tear(file: &Contents, start: usize, before: &[u8], choices: &mut Choices<'_>) {
+/// Of what was written over `written`, some sectors did not land.
+fn tear(file: &Contents, written: Range<usize>, before: &[u8], choices: &mut Choices<'_>) {
     let mut contents = file.borrow_mut();
-    let end = contents.iter().zip(before).rposition(|(new, old)| new != old).map_or(start, |last| last + 1);
-    for at in (start..end).step_by(SECTOR_BYTES) {
+    for at in written.step_by(SECTOR_BYTES) {
         if choices.below(3) > 0 {
             contents[at..at + SECTOR_BYTES].copy_from_slice(&before[at..at + SECTOR_BYTES]);
         }

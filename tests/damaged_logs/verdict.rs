@@ -15,7 +15,7 @@ use dispatcher::wal::layout::Position;
 use dispatcher::wal::payload::Payload;
 use dispatcher::wal::record::HEADER_BYTES;
 use dispatcher::wal::recovery::{self, RecoveryError, Visit};
-use dispatcher::wal::segment::{Sealed, SegmentHeader, SegmentHeaderRead};
+use dispatcher::wal::segment::{BATCH_HEADER_BYTES, Sealed, SegmentHeader, SegmentHeaderRead};
 use dispatcher::wal::survey::{self, Survey};
 use dispatcher::wal::writer::Writer;
 
@@ -98,6 +98,13 @@ pub fn check_once(written: &Written, image: &Image, disk: &MemoryDisk) -> Option
     if loses_what_is_sealed(written, image, &places) {
         assert!(first.damaged > 0, "what is lost is reported");
     }
+    for (number, segment) in &written.segments {
+        if segment.refused && is_sealed(written, image, *number) && stops(segment, image, *number) {
+            let found = |record: &Record| places.contains(&(*number, record.offset));
+            let refused = segment.records.iter().find(|record| record.batch >= segment.acknowledged && found(record));
+            assert!(refused.is_none(), "{refused:?} was refused");
+        }
+    }
     Some(first)
 }
 
@@ -177,18 +184,29 @@ fn must_be_found(written: &Written, image: &Image) -> Vec<Place> {
 
 /// Whether an acknowledged record is lost of which the next segment's header knows.
 fn loses_what_is_sealed(written: &Written, image: &Image, found: &BTreeSet<Place>) -> bool {
-    whose(written, image) == Whose::Own
-        && written.segments.iter().any(|(number, segment)| {
-            let next = image.segments.contains_key(number).then(|| header(written, image, number + 1)).flatten();
-            let sealed = next.is_some_and(|next| {
-                next.salt
-                    == written.segments.get(&(number + 1)).and_then(|next| (!next.unsalted).then_some(written.salt))
-                    && next.before.is_some()
-            });
-            let acknowledged = |record: &&Record| record.batch < segment.acknowledged;
-            sealed
-                && segment.records.iter().filter(acknowledged).any(|record| !found.contains(&(*number, record.offset)))
-        })
+    let acknowledged = |segment: &Segment, record: &Record| record.batch < segment.acknowledged;
+    written.segments.iter().filter(|(number, _)| is_sealed(written, image, **number)).any(|(number, segment)| {
+        let lost = |record: &&Record| !found.contains(&(*number, record.offset));
+        segment.records.iter().filter(lost).any(|record| acknowledged(segment, record))
+    })
+}
+
+/// Whether the header of the next segment tells how this one ended.
+fn is_sealed(written: &Written, image: &Image, number: u32) -> bool {
+    let (Some(next), true) = (written.segments.get(&(number + 1)), image.segments.contains_key(&number)) else {
+        return false;
+    };
+    let salt = (!next.unsalted).then_some(written.salt);
+    let header = header(written, image, number + 1).filter(|header| header.salt == salt && header.before.is_some());
+    header.is_some() && whose(written, image) == Whose::Own
+}
+
+/// Whether the header of the first batch that does not count is there to say so.
+fn stops(segment: &Segment, image: &Image, number: u32) -> bool {
+    let Some(first) = segment.records.iter().find(|record| record.batch == segment.acknowledged) else { return false };
+    let header = first.offset - BATCH_HEADER_BYTES..first.offset;
+    let now = image.segments.get(&number).and_then(|contents| contents.get(header.clone()));
+    now == Some(&segment.image[header])
 }
 
 /// Ids and numbers go on behind what was found.
@@ -254,6 +272,10 @@ pub fn check_scans(written: &Written, image: &Image, choices: &mut Choices<'_>) 
             assert!(is_intact(segment, record, image, *number), "the record at {offset} is damaged");
         }
         let counts = |record: &&Record| sealed.is_none_or(|sealed| record.batch < sealed.batches);
+        if stops(segment, image, *number) {
+            let uncounted = segment.records.iter().find(|one| !counts(one) && unique.contains(&one.offset));
+            assert!(uncounted.is_none(), "segment {number}, {sealed:?}: {uncounted:?} does not count");
+        }
         for record in segment.records.iter().filter(counts) {
             let lost = is_intact(segment, record, image, *number) && !unique.contains(&record.offset);
             assert!(!lost, "segment {number}, {sealed:?}: {record:?} is untouched and lost");

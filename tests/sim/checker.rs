@@ -6,6 +6,7 @@ use dispatcher::message::MessageId;
 
 pub use super::message::{Arriving, Ending, Seen, Sent, When};
 use super::message::{Fate, Message};
+use super::rules;
 
 /// What happened in the life that is running, for its metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Checker {
     reads_may_fail: bool,
     /// Everything that the log held is there.
     recovered: bool,
+    /// Some messages may stand in two logs.
+    twofold: bool,
     messages: BTreeMap<MessageId, Message>,
     /// By shard, the id given out last.
     newest: BTreeMap<u32, MessageId>,
@@ -53,6 +56,7 @@ impl Checker {
             life: 0,
             reads_may_fail: false,
             recovered: false,
+            twofold: false,
             messages: BTreeMap::new(),
             newest: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -71,6 +75,11 @@ impl Checker {
         self.objections.push(what);
     }
 
+    /// Whether some messages may stand in two logs: then they are counted twice.
+    pub const fn counts_twofold(&self) -> bool {
+        self.twofold
+    }
+
     /// What happened in this life so far.
     pub const fn tally(&self) -> Tally {
         self.tally
@@ -83,10 +92,14 @@ impl Checker {
         self.recovered = false;
         self.newest.clear();
         self.waiting.clear();
+        for message in self.messages.values_mut().filter(|message| message.fate != Fate::Ended) {
+            message.twofold |= message.home >= shards && !rules::AN_ADOPTION_MOVES_EACH_MESSAGE_ONCE;
+        }
+        self.twofold = self.messages.values().any(|message| message.twofold);
         // What is adopted comes when it comes: a crash may have cut an adoption short.
         let waits = |message: &Message| {
             let is_fresh = message.durable && message.fate == Fate::Pending && message.attempts == 0;
-            is_fresh && message.home < shards
+            is_fresh && message.home < shards && !message.twofold
         };
         for (id, message) in self.messages.iter().filter(|(_, message)| waits(message)) {
             let lane = (message.home, message.sent.origin.clone());
@@ -147,6 +160,13 @@ impl Checker {
         if message.refused {
             object!(self, "{id} is delivered although its sender was told that it is not taken");
         }
+        if message.exposed && !arriving.maybe_duplicate {
+            object!(self, "{id} may have been received before, and attempt {} does not say so", arriving.attempt);
+        }
+        message.durable = true;
+        if message.twofold {
+            return;
+        }
         if message.running {
             object!(self, "{id} is attempted while another attempt runs");
         }
@@ -168,14 +188,10 @@ impl Checker {
         if !(fewest..=message.attempts + 1).contains(&arriving.attempt) {
             object!(self, "{id} is at attempt {}, expected {fewest} to {}", arriving.attempt, message.attempts + 1);
         }
-        if message.exposed && !arriving.maybe_duplicate {
-            object!(self, "{id} may have been received before, and attempt {} does not say so", arriving.attempt);
-        }
         let recovered = message.submitted_in < self.life;
         if arriving.maybe_duplicate && !message.exposed && !recovered {
             object!(self, "{id} is said to be a possible duplicate, and cannot be");
         }
-        message.durable = true;
         (message.running, message.attempts, message.attempted_in) = (true, arriving.attempt, self.life);
         if !self.reads_may_fail {
             let lane = (message.home, message.sent.origin.clone());
@@ -203,16 +219,19 @@ impl Checker {
     /// An attempt ends. `written_down`: if it failed, there is space to say so.
     pub fn attempt_ends(&mut self, id: MessageId, ending: Ending, written_down: bool) {
         let Some(message) = self.messages.get_mut(&id) else { return };
-        if !std::mem::take(&mut message.running) {
+        if !std::mem::take(&mut message.running) && !message.twofold {
             object!(self, "{id} ends an attempt that does not run");
         }
         if ending == Ending::Delivered {
             self.tally.delivered += 1;
-            (message.fate, message.was_delivered, message.exposed) = (Fate::Delivered, true, true);
+            (message.was_delivered, message.exposed) = (true, true);
+            message.fate = if message.twofold { message.fate } else { Fate::Delivered };
         } else {
             self.tally.failed += 1;
             message.exposed |= message.in_doubt && ending == Ending::Unanswered;
-            if message.attempts > self.retries_max.into() && written_down {
+            if message.twofold {
+                message.was_given_up = true;
+            } else if message.attempts > self.retries_max.into() && written_down {
                 (message.fate, message.was_given_up) = (Fate::GivenUp, true);
             } else {
                 message.unwritten |= !written_down;

@@ -159,6 +159,22 @@ fn a_lost_message_is_objected_to_whenever_it_is_looked_for() {
 }
 
 #[test]
+fn a_message_that_may_stand_in_two_logs_is_delivered_by_both_and_yet_never_lost() {
+    let adopted = || {
+        let mut history = History::new().accepted([1]);
+        history.0.life_ends();
+        history.0.life_begins(0, false);
+        history
+    };
+    let twice = adopted().begins_marked(1, 1).begins_marked(1, 1).ends(1, Ending::Delivered).finds(ALIVE);
+    twice.ends(1, Ending::Delivered).recovers(GONE).finishes().passes();
+    adopted().recovers(GONE).meets("is lost");
+    adopted().begins_marked(1, 1).ends(1, Ending::Answered).recovers(GONE).meets("is lost");
+    adopted().begins(1, 1).reaches(1).ends(1, Ending::Unanswered).begins(1, 1).meets("does not say so");
+    adopted().begins_as(1, 1, true, &sent(2)).meets("is not what was sent");
+}
+
+#[test]
 fn a_damaged_message_is_objected_to() {
     let damaged = [
         Sent { body: vec![1; 9], ..sent(1) },

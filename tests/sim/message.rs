@@ -89,6 +89,8 @@ pub struct Message {
     pub attempts: u32,
     /// A failed attempt may not have been written down, for want of space.
     pub unwritten: bool,
+    /// It may stand in two logs, of two shards that do not know of each other.
+    pub twofold: bool,
     /// The shard where it was seen last.
     pub home: u32,
     pub submitted_in: u32,
@@ -113,6 +115,7 @@ impl Message {
             exposed: false,
             attempts: 0,
             unwritten: false,
+            twofold: false,
             submitted_in: life,
             attempted_in: 0,
             ended_in: 0,
@@ -133,6 +136,12 @@ impl Message {
         self.buried |= dead;
         if alive {
             self.home = shard;
+        }
+        if self.twofold {
+            self.durable |= alive;
+            let is_lost = self.durable && !alive && !dead && !self.was_delivered;
+            self.fate = if alive { Fate::Pending } else { Fate::Ended };
+            return if is_lost { Err("is lost") } else { Ok(()) };
         }
         match (self.fate, alive) {
             (Fate::Ended, true) => return Err("had ended, and is back"),

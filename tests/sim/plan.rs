@@ -13,7 +13,6 @@ use dispatcher::wal::spare::Space;
 
 use super::clock;
 use super::disk::{Fault, Kind, Pace};
-use super::rules;
 use super::storage::index;
 use super::world::{SEGMENT_BYTES, Setup};
 
@@ -90,6 +89,7 @@ impl Plan {
     pub fn setup_of(&self, life: &Life) -> Setup {
         let Setup { mut space, mut dead_space, limits, mut settings, .. } = self.setup.clone();
         (space.segment_bytes, dead_space.segment_bytes) = (life.segment_bytes, life.segment_bytes);
+        space.log_bytes_max /= u64::from(life.shards);
         settings.message_bytes_max = message_bytes_max(life.segment_bytes);
         settings.memory_max = settings.memory_max.max(2 * settings.message_bytes_max);
         Setup { space, dead_space, limits, settings, shards: Some(life.shards) }
@@ -103,15 +103,14 @@ impl Plan {
             random.next();
         }
         let settings = settings(random);
-        // Where nothing is ever reclaimed, a bound once reached stays so.
-        let (is_bounded, is_small) = (one_in(random, 3) && !settings.keep_all, one_in(random, 3) && !settings.keep_all);
         let (is_steady, is_alone) = (!one_in(random, 3), !one_in(random, 4));
-        let may_adopt = is_alone || rules::ADOPTIONS_MAY_BE_CUT_SHORT;
-        let (is_bounded, is_small) = (is_bounded && may_adopt, is_small && may_adopt);
-        let is_steady = is_steady || !may_adopt;
+        // Where nothing is ever reclaimed, a bound once reached stays so; and where dead letters fill it, an adoption
+        // waits until they do not.
+        let (is_bounded, is_small) = (one_in(random, 3), one_in(random, 3));
+        let (is_bounded, is_small) = (is_bounded && is_alone && !settings.keep_all, is_small && !settings.keep_all);
         let space = Space {
             segment_bytes: SEGMENT_BYTES,
-            log_bytes_max: if is_bounded { SEGMENT_BYTES * pick(random, [9, 12, 18]) } else { 0 },
+            log_bytes_max: if is_bounded { SEGMENT_BYTES * pick(random, [12, 18, 24]) } else { 0 },
             disk_reserve: SEGMENT_BYTES * pick(random, [0, 0, 1, 3]),
             reserve: 1,
             used: Rc::default(),
@@ -126,19 +125,8 @@ impl Plan {
         };
         let calm = one_in(random, 4);
         let lives = 2 + index(random, 5);
-        let mut lives: Vec<Life> = (0..lives).map(|_| life(random, calm, is_steady, is_alone)).collect();
-        if !rules::ADOPTIONS_MAY_BE_CUT_SHORT {
-            lives.push(life(random, true, is_steady, true));
-            (1..lives.len()).for_each(|next| spare_adoption(lives[next - 1].shards, &mut lives[next]));
-        }
+        let lives: Vec<Life> = (0..lives).map(|_| life(random, calm, is_steady, is_alone)).collect();
         Self { setup, capacity, origins: 1 + index(random, 5), lives }
-    }
-}
-
-/// Lets nothing fail in a life that may adopt.
-fn spare_adoption(shards_before: u32, life: &mut Life) {
-    if life.shards < shards_before {
-        (life.fault, life.flaky, life.space_is_taken, life.end) = (None, None, false, End::Crash);
     }
 }
 

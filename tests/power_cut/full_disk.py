@@ -99,6 +99,8 @@ class Trial:
             "IO_BACKEND": self.options.backend,
             "SEGMENT_BYTES": SEGMENT,
             "DISK_RESERVE": RESERVE,
+            # All of it is for one destination here.
+            "ORIGIN_LOG_SHARE": "1",
             "RETRYLIMIT": "1000",
             "BACKOFF_MAX": "2s",
         }

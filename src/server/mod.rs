@@ -26,7 +26,7 @@ use crate::delivery::tls::{self, TlsError};
 use crate::disk::portable::PortableDisk;
 use crate::disk::uring::UringDisk;
 use crate::ingress::listener::{self, BindError};
-use crate::limits::{CACHE_BYTES_MAX, READ_BYTES_MIN};
+use crate::limits::{CACHE_BYTES_MAX, READ_BYTES_MIN, RECOVERY_READ_BYTES, RECOVERY_READS_MAX};
 use crate::net::{portable, uring};
 use crate::wal::lock::{self, LockError};
 
@@ -253,7 +253,9 @@ fn memory_sum(config: &Config) -> u64 {
     let cores = config.cores.len() as u64;
     // What is being read, and the head that is sent on.
     let connections = u64::from(config.max_connections) * (READ_BYTES_MIN as u64 + 2 * config.max_head);
-    config.max_memory + cores * (CACHE_BYTES_MAX as u64 + config.segment_bytes) + connections
+    // What is read of the log at a time, besides one message.
+    let reading = (RECOVERY_READS_MAX * RECOVERY_READ_BYTES) as u64;
+    config.max_memory + cores * (CACHE_BYTES_MAX as u64 + reading) + connections
 }
 
 fn random<const BYTES: usize>() -> Result<[u8; BYTES], ServerError> {

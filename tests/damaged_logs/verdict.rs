@@ -58,6 +58,9 @@ pub fn recover(disk: &MemoryDisk, shard: u32, visit: &dyn Fn(&Visit<'_>)) -> Res
         for (slot, id) in state.index().iter() {
             let at = state.index().location(slot);
             files.read_record(at).await.expect("what was recovered is read back");
+            if let Some(retry) = state.index().retry_location(slot) {
+                files.read_record_at(retry).await.expect("so is the newest retry");
+            }
             live.insert(id, (at.segment, at.offset as usize));
         }
         Ok(Recovered { survey, places, damaged: replayed.damaged, live })

@@ -119,11 +119,7 @@ pub async fn messages<D: Disk>(
         message.progress.maybe_duplicate = true;
         let payload = Payload::Accepted(message);
         check_length(&payload, shard.log(), orphan)?;
-        if !shard.log().has_room(Need::Outcome, payload.bytes()) {
-            // Only deliveries make room. Should this start be cut short, some of what they deliver comes again.
-            shard.settle();
-            until_room(shard.log(), Need::Outcome, payload.bytes()).await;
-        }
+        until_room(shard, shard.log(), Need::Outcome, payload.bytes()).await;
         written.push(shard.log().append(id, &payload));
         if shard.log().is_congested() {
             settle(&mut written, orphan).await?;
@@ -134,13 +130,14 @@ pub async fn messages<D: Disk>(
     Ok(adopted)
 }
 
-/// Moves the dead letters of an orphaned dead letter log into those of `dead_letters`; returns how many.
+/// Moves the dead letters of an orphaned dead letter log into those of `shard`; returns how many.
 pub async fn dead_letters<D: Disk>(
     disk: &D,
     orphan: &Orphan,
     corrupt: &Path,
-    dead_letters: &DeadLetters<D>,
+    shard: &Shard<D>,
 ) -> Result<u64, AdoptError> {
+    let dead_letters = shard.dead_letters();
     let files = Files::new(disk.clone(), orphan.dir.clone(), orphan.shard);
     let mut theirs = Index::default();
     let survey = survey::survey(&files, 0).await?;
@@ -158,7 +155,7 @@ pub async fn dead_letters<D: Disk>(
             panic!("a record that was applied decodes again")
         };
         check_length(&payload, dead_letters.log(), orphan)?;
-        until_room(dead_letters.log(), Need::Move, payload.bytes()).await;
+        until_room(shard, dead_letters.log(), Need::Move, payload.bytes()).await;
         written.push(dead_letters.log().append(id, &payload));
         if dead_letters.log().is_congested() {
             settle(&mut written, orphan).await?;
@@ -169,8 +166,12 @@ pub async fn dead_letters<D: Disk>(
     Ok(adopted)
 }
 
-/// Waits for space: what is taken over must leave the adopter's own messages theirs.
-async fn until_room<D: Disk>(log: &Log<D>, need: Need, bytes: usize) {
+/// Waits for space: what is taken over must leave the adopter's own messages theirs. Only deliveries make room, so they
+/// begin; should this start be cut short, some of what they deliver comes again.
+async fn until_room<D: Disk>(shard: &Shard<D>, log: &Log<D>, need: Need, bytes: usize) {
+    if !log.has_room(need, bytes) {
+        shard.settle();
+    }
     while !log.has_room(need, bytes) {
         tokio::time::sleep(Duration::from_millis(SPACE_POLL_MS)).await;
     }

@@ -94,7 +94,7 @@ impl<D: Disk> Orphans<D> {
         let mut adopted = 0;
         // Dead letters first: a message that stands in both logs is then known to be dead when it is met.
         for orphan in adopt::orphans(disk, &config.dead_letter, self.shard, self.shards).await? {
-            adopt::dead_letters(disk, &orphan, &corrupt, shard.dead_letters()).await?;
+            adopt::dead_letters(disk, &orphan, &corrupt, shard).await?;
         }
         for orphan in adopt::orphans(disk, &config.transaction_log, self.shard, self.shards).await? {
             let theirs = State::new(self.limits, unix_now());

@@ -264,7 +264,7 @@ async fn adopt_orphans(disk: &SimDisk, number: u32, setup: &Setup, shard: &Shard
     let (Some(shards), corrupt) = (setup.shards, &setup.settings.corrupt) else { return Ok(0) };
     let mut adopted = 0;
     for orphan in adopt::orphans(disk, Path::new("dead"), number, shards).await? {
-        adopt::dead_letters(disk, &orphan, corrupt, shard.dead_letters()).await?;
+        adopt::dead_letters(disk, &orphan, corrupt, shard).await?;
     }
     for orphan in adopt::orphans(disk, Path::new("log"), number, shards).await? {
         let theirs = State::new(setup.limits, setup.settings.clock.now());

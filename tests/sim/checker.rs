@@ -27,6 +27,7 @@ pub struct Tally {
 pub struct Checker {
     retries_max: u16,
     abreast_max: u32,
+    space_is_short: bool,
     life: u32,
     /// A record may fail to be read in this life, and its message is then put off.
     reads_may_fail: bool,
@@ -49,10 +50,12 @@ macro_rules! object {
 
 impl Checker {
     /// For a shard that makes `retries_max` retries, and at most `abreast_max` attempts at one origin at a time.
-    pub fn new(retries_max: u16, abreast_max: u32) -> Self {
+    /// `space_is_short`: there may not be room for everything.
+    pub fn new(retries_max: u16, abreast_max: u32, space_is_short: bool) -> Self {
         Self {
             retries_max,
             abreast_max,
+            space_is_short,
             life: 0,
             reads_may_fail: false,
             recovered: false,
@@ -93,13 +96,15 @@ impl Checker {
         self.newest.clear();
         self.waiting.clear();
         for message in self.messages.values_mut().filter(|message| message.fate != Fate::Ended) {
-            message.twofold |= message.home >= shards && !rules::AN_ADOPTION_MOVES_EACH_MESSAGE_ONCE;
+            let is_back = message.is_moving && (message.home < shards || self.space_is_short);
+            message.twofold |= is_back && !rules::AN_ADOPTED_SHARD_MAY_COME_BACK;
+            message.is_moving |= message.home >= shards;
         }
         self.twofold = self.messages.values().any(|message| message.twofold);
         // What is adopted comes when it comes: a crash may have cut an adoption short.
         let waits = |message: &Message| {
             let is_fresh = message.durable && message.fate == Fate::Pending && message.attempts == 0;
-            is_fresh && message.home < shards && !message.twofold
+            is_fresh && !message.is_moving && !message.twofold
         };
         for (id, message) in self.messages.iter().filter(|(_, message)| waits(message)) {
             let lane = (message.home, message.sent.origin.clone());

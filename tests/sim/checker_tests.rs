@@ -25,7 +25,7 @@ const DEAD: Seen = Seen { dead: true, ..GONE };
 
 impl History {
     fn new() -> Self {
-        let mut checker = Checker::new(RETRIES_MAX, ABREAST_MAX);
+        let mut checker = Checker::new(RETRIES_MAX, ABREAST_MAX, false);
         checker.life_begins(1, false);
         Self(checker)
     }
@@ -162,8 +162,10 @@ fn a_lost_message_is_objected_to_whenever_it_is_looked_for() {
 fn a_message_that_may_stand_in_two_logs_is_delivered_by_both_and_yet_never_lost() {
     let adopted = || {
         let mut history = History::new().accepted([1]);
-        history.0.life_ends();
-        history.0.life_begins(0, false);
+        for shards in [0, 1] {
+            history.0.life_ends();
+            history.0.life_begins(shards, false);
+        }
         history
     };
     let twice = adopted().begins_marked(1, 1).begins_marked(1, 1).ends(1, Ending::Delivered).finds(ALIVE);
@@ -172,6 +174,9 @@ fn a_message_that_may_stand_in_two_logs_is_delivered_by_both_and_yet_never_lost(
     adopted().begins_marked(1, 1).ends(1, Ending::Answered).recovers(GONE).meets("is lost");
     adopted().begins(1, 1).reaches(1).ends(1, Ending::Unanswered).begins(1, 1).meets("does not say so");
     adopted().begins_as(1, 1, true, &sent(2)).meets("is not what was sent");
+    // Once it was seen in its new log, it stands in that one.
+    let moved = History::new().accepted([1]).crashes().recovers(Seen { shard: 1, ..ALIVE }).crashes();
+    moved.begins_marked(1, 1).begins_marked(1, 1).meets("while another attempt runs");
 }
 
 #[test]

@@ -89,6 +89,8 @@ pub struct Message {
     pub attempts: u32,
     /// A failed attempt may not have been written down, for want of space.
     pub unwritten: bool,
+    /// Its shard is no more, and it was not seen since in another one.
+    pub is_moving: bool,
     /// It may stand in two logs, of two shards that do not know of each other.
     pub twofold: bool,
     /// The shard where it was seen last.
@@ -115,6 +117,7 @@ impl Message {
             exposed: false,
             attempts: 0,
             unwritten: false,
+            is_moving: false,
             twofold: false,
             submitted_in: life,
             attempted_in: 0,
@@ -135,7 +138,7 @@ impl Message {
         }
         self.buried |= dead;
         if alive {
-            self.home = shard;
+            (self.home, self.is_moving) = (shard, false);
         }
         if self.twofold {
             self.durable |= alive;

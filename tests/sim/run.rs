@@ -65,7 +65,10 @@ fn lives(seed: u64, trace: &Trace) -> Vec<String> {
     let disk = SimDisk::traced(seed.wrapping_add(1), trace.clone());
     disk.set_capacity(plan.capacity);
     let limits = plan.setup.limits;
-    let checker = Checker::new(plan.setup.settings.backoff.retries_max, limits.slots.min(limits.lane_in_flight));
+    let is_taken = plan.lives.iter().any(|life| life.space_is_taken);
+    let space_is_short = plan.capacity < u64::MAX || plan.setup.space.log_bytes_max > 0 || is_taken;
+    let abreast_max = limits.slots.min(limits.lane_in_flight);
+    let checker = Checker::new(plan.setup.settings.backoff.retries_max, abreast_max, space_is_short);
     let checker = Rc::new(RefCell::new(checker));
     let mut run = Run { plan, disk, checker, trace: trace.clone(), wall: BEGINNING };
     trace.note(format_args!("{} origins on {} bytes of disk", run.plan.origins, run.plan.capacity));

@@ -119,8 +119,8 @@ impl Drop for Permit {
 }
 
 impl<D: Disk> Shard<D> {
-    /// Over logs that were surveyed: `state` and `dead_letters` know their segments, and [`Shard::recover`] is to read
-    /// them. `seed` differs between shards and restarts.
+    /// Over logs that were surveyed: `state` and `dead_letters` know their segments, which are then to be read
+    /// ([`Shard::recover_messages`]). `seed` differs between shards and restarts.
     pub fn new(
         settings: Settings,
         state: State,

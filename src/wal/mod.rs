@@ -97,10 +97,10 @@
 //!
 //! Segments are read oldest first. The header of each says how the one before ended, so what a crash left behind the
 //! end of a segment, or what a failed write wrote to it, is told from what was acknowledged. The table of verdicts is
-//! with [`scan`]. A header with another salt than most is of another log, whose file has come here: it tells nothing of
-//! this one, and nothing in that file is read. Recovery never continues a segment: it begins a new one, whose header
-//! seals the last. The headers and the newest segment tell all that is needed for that ([`survey`]); the rest is read
-//! while the shard takes messages.
+//! with [`scan`]. A header with another salt than the one begun last is of another log, whose file has come here: it
+//! tells nothing of this one, and nothing in that file is read. Recovery never continues a segment: it begins a new
+//! one, whose header seals the last. The headers and the newest segment tell all that is needed for that ([`survey`]);
+//! the rest is read while the shard takes messages.
 //!
 //! # Changing the format
 //!

@@ -1,7 +1,6 @@
 //! A first look at a log directory: which segments there are, how the newest one ended, and where to go on. It reads
 //! headers and the end of the log only, so that a shard can take messages before the rest has been read. Never writes.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -17,7 +16,6 @@ use crate::disk::names::UNFINISHED;
 use crate::disk::{Disk, while_doing};
 use crate::limits::{BLOCK_BYTES, RECOVERY_READS_MAX, SEGMENT_BYTES_MAX, SEGMENTS_MAX};
 use crate::message::MessageId;
-use crate::time::UnixMillis;
 
 /// A segment that is part of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,8 +94,7 @@ pub async fn survey<D: Disk>(files: &Files<D>, salt: u32) -> Result<Survey, Reco
 /// header of this log is taken out of `found`: what it says of its neighbour is not true of this one's.
 async fn find_salt<D: Disk>(files: &Files<D>, found: &mut [Surveyed], fresh: u32) -> Result<bool, RecoveryError> {
     let has_salt = |one: &Surveyed, value| one.header.is_some_and(|header| header.salt == Some(value));
-    let known =
-        prevailing_salt(found).and_then(|value| Some((value, found.iter().position(|one| has_salt(one, value))?)));
+    let known = last_salt(found).and_then(|value| Some((value, found.iter().position(|one| has_salt(one, value))?)));
     let Some((value, first)) = known else {
         files.set_salt(Salt { value: fresh, from: u32::MAX });
         return Ok(false);
@@ -121,16 +118,12 @@ async fn find_salt<D: Disk>(files: &Files<D>, found: &mut [Surveyed], fresh: u32
     Ok(true)
 }
 
-/// The salt that most headers have, of several the one used last: a file of an earlier log of the same shard may have
-/// been put back in place of one of this log's, and must not cost all others.
-fn prevailing_salt(found: &[Surveyed]) -> Option<u32> {
-    let mut logs = BTreeMap::<u32, (usize, UnixMillis)>::new();
-    for header in found.iter().filter_map(|one| one.header) {
-        let Some(salt) = header.salt else { continue };
-        let (headers, begun) = logs.entry(salt).or_default();
-        (*headers, *begun) = (*headers + 1, header.begun.max(*begun));
-    }
-    logs.into_iter().max_by_key(|(_, log)| *log).map(|(salt, _)| salt)
+/// The salt that was begun with last: a file of an earlier log of the same shard may have been put back in place of one
+/// of this log's, and must not cost all others. Not the salt that most have: there may come to be fewer of them as
+/// segments are reclaimed, and what was acknowledged since the last start must not depend on that.
+fn last_salt(found: &[Surveyed]) -> Option<u32> {
+    let salted = found.iter().filter_map(|one| one.header).filter(|header| header.salt.is_some());
+    salted.max_by_key(|header| header.begun)?.salt
 }
 
 /// The segments in the directory with their headers and lengths, in order.

@@ -28,6 +28,20 @@ fn a_file_of_an_earlier_log_of_the_shard_costs_only_what_stood_in_its_place() {
     }
 }
 
+/// Most segments have the salt of the other log then: but the last to be begun is of this one.
+#[test]
+fn one_segment_of_a_log_among_files_of_an_earlier_one_loses_nothing() {
+    for written in logs() {
+        for number in written.segments.keys() {
+            let mut image = unharmed(&written);
+            let others = written.generation_before.iter().filter(|(other, _)| *other != number);
+            image.segments.extend(others.map(|(other, contents)| (*other, contents.clone())));
+            let recovered = check(&written, &image);
+            start(written.shard, &image, recovered.as_ref(), 1);
+        }
+    }
+}
+
 #[test]
 fn a_log_that_began_with_version_1_loses_no_record_with_a_header() {
     for written in logs().filter(|written| written.segments.values().any(|segment| segment.unsalted)) {

@@ -158,14 +158,14 @@ pub enum Whose {
     Nobodys,
 }
 
-/// Most headers tell, of equally many the later ones; those of the generation before are earlier.
+/// The header that was begun last tells; those of the generation before are earlier.
 pub fn whose(written: &Written, image: &Image) -> Whose {
     let salts = image.segments.keys().filter_map(|number| header(written, image, *number)?.salt);
     let (own, foreign): (Vec<u32>, Vec<u32>) = salts.partition(|salt| *salt == written.salt);
-    match (own.len(), foreign.len()) {
-        (0, 0) => Whose::Nobodys,
-        (own, foreign) if own >= foreign => Whose::Own,
-        _ => Whose::Other,
+    match (own.is_empty(), foreign.is_empty()) {
+        (true, true) => Whose::Nobodys,
+        (false, _) => Whose::Own,
+        (true, false) => Whose::Other,
     }
 }
 

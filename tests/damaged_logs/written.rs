@@ -84,7 +84,9 @@ impl Written {
         let shard = u32::try_from(choices.below(3)).unwrap();
         let first = *choices.one_of(&[0, 1, 7, (1 << 22) - 2, 1 << 22, u32::MAX / 2]);
         let before = Author { shard, salt: 0x01D0, clock: Clock::new(|| THEN), former: Vec::new(), old: false };
-        let before = before.write(choices, first, 1);
+        // Where version 1 was still in use, no salted log was before.
+        let old = choices.one_in(8);
+        let before = if old { BTreeMap::new() } else { before.write(choices, first, 1) };
         let other =
             Author { shard: shard + 1, salt: 0x5A17, clock: Clock::new(|| NOW), former: Vec::new(), old: false };
         let other = other.write(choices, first, 1);
@@ -93,7 +95,7 @@ impl Written {
         };
         let (generation_before, other_shard) = (files(before), files(other));
         let former = generation_before.values().chain(other_shard.values()).cloned().collect();
-        let author = Author { shard, salt: 0xC0FF_EE11, clock: Clock::new(|| NOW), former, old: true };
+        let author = Author { shard, salt: 0xC0FF_EE11, clock: Clock::new(|| NOW), former, old };
         let salt = author.salt;
         let lives = 1 + choices.below(lives.min(LIVES_MAX));
         let segments = author.write(choices, first, lives);
@@ -113,7 +115,7 @@ struct Author {
     clock: Clock,
     /// What stands in the files that become segments.
     former: Vec<Vec<u8>>,
-    /// May have begun with version 1 of the format.
+    /// Begins with version 1 of the format.
     old: bool,
 }
 
@@ -123,7 +125,7 @@ impl Author {
         let mut ids = Ids { source: IdSource::new(self.salt.into()), issued: Vec::new(), now: self.clock.now() };
         let mut segments = BTreeMap::new();
         for life in 0..lives {
-            let unsalted = self.old && life == 0 && choices.one_in(8);
+            let unsalted = self.old && life == 0;
             self.live(&disk, &mut ids, &mut segments, Life { first, unsalted }, choices);
         }
         segments

@@ -68,6 +68,12 @@ pub async fn survey<D: Disk>(files: &Files<D>, salt: u32) -> Result<Survey, Reco
         }
     }
     let newest = newest_begun(files, &mut found, &mut survey).await?;
+    // The next one counts too: it is begun before any can be reclaimed.
+    if let (Some(oldest), Some(newest)) = (found.first(), found.last())
+        && newest.segment - oldest.segment >= SEGMENTS_MAX - 1
+    {
+        return Err(RecoveryError::Apart { path: files.path(newest.segment), oldest: files.path(oldest.segment) });
+    }
     survey.longest = found.iter().map(|one| one.length).max().unwrap_or(0);
     match newest {
         None => survey.newest = Some(MessageId::default()),
@@ -76,12 +82,6 @@ pub async fn survey<D: Disk>(files: &Files<D>, salt: u32) -> Result<Survey, Reco
             survey.newest = floor.map(|floor| floor.max(accepted));
             survey.next_segment = found.last().map_or(0, |newest| newest.segment + 1);
         }
-    }
-    // The next one counts too: it is begun before any can be reclaimed.
-    if let (Some(oldest), Some(newest)) = (found.first(), found.last())
-        && survey.next_segment - oldest.segment >= SEGMENTS_MAX
-    {
-        return Err(RecoveryError::Apart { path: files.path(newest.segment), oldest: files.path(oldest.segment) });
     }
     if !salted {
         files.set_salt(Salt { value: salt, from: survey.next_segment });

@@ -225,26 +225,17 @@ fn in_directory(image: &mut Image, written: &Written, number: u32, choices: &mut
 
 /// A number of a segment that the log may not have.
 fn near_or_far(number: u32, choices: &mut Choices<'_>) -> u32 {
-    match choices.below(8) {
+    let to = match choices.below(8) {
         0..=5 => number.saturating_add(4).saturating_sub(u32::try_from(choices.below(9)).unwrap()),
         6 => number.saturating_add(SEGMENTS_MAX),
-        // Some successors of it have numbers.
-        _ => u32::MAX - 8,
-    }
+        _ => u32::MAX,
+    };
+    // Its next few successors have numbers.
+    to.min(u32::MAX - 8)
 }
 
 /// A file with the name of a segment that nobody has begun, or that has nothing in it.
 fn stray(written: &Written, number: u32, choices: &mut Choices<'_>) -> Vec<u8> {
-    let before = Some(Sealed { batches: u32::try_from(choices.below(3)).unwrap(), torn: false });
-    let ids = written.segments.values().flat_map(|segment| &segment.records).map(|record| record.id);
-    let begun = SegmentHeader {
-        shard: written.shard,
-        segment: number,
-        salt: Some(written.salt),
-        begun: NOW,
-        before: before.filter(|_| !written.segments.contains_key(&number.wrapping_sub(1))),
-        floor: ids.max(),
-    };
     match choices.below(5) {
         0 => Vec::new(),
         1 => vec![0; 3 * BLOCK_BYTES],
@@ -252,17 +243,30 @@ fn stray(written: &Written, number: u32, choices: &mut Choices<'_>) -> Vec<u8> {
         // A log turns from version 1 to salted segments once.
         _ if written.segments.range(number..).any(|(_, segment)| segment.unsalted) => Vec::new(),
         _ if written.segments.contains_key(&number) => Vec::new(),
-        _ => begun.encode().to_vec(),
+        _ => begun(written, number),
     }
 }
 
-/// A header of the next version of the format.
-pub fn newer_header(written: &Written, number: u32) -> [u8; BLOCK_BYTES] {
-    let Written { shard, salt, .. } = *written;
-    let header = SegmentHeader { shard, segment: number, salt: Some(salt), begun: NOW, before: None, floor: None };
-    let mut block = header.encode();
+/// A segment of this log that has a header and nothing else.
+pub fn begun(written: &Written, number: u32) -> Vec<u8> {
+    let ids = written.segments.values().flat_map(|segment| &segment.records).map(|record| record.id);
+    let follows = written.segments.contains_key(&number.wrapping_sub(1));
+    let header = SegmentHeader {
+        shard: written.shard,
+        segment: number,
+        salt: Some(written.salt),
+        begun: NOW,
+        before: (!follows).then_some(Sealed { batches: 1, torn: false }),
+        floor: ids.max(),
+    };
+    header.encode().to_vec()
+}
+
+/// The header of such a segment in the next version of the format.
+pub fn newer_header(written: &Written, number: u32) -> Vec<u8> {
+    let mut block = begun(written, number);
     block[8..10].copy_from_slice(&(VERSION + 1).to_le_bytes());
-    let crc = Position { shard, segment: number, salt: None, offset: 0 }.crc(&block[..60]);
+    let crc = Position { shard: written.shard, segment: number, salt: None, offset: 0 }.crc(&block[..60]);
     block[60..64].copy_from_slice(&crc.to_le_bytes());
     block
 }

@@ -7,7 +7,7 @@ use dispatcher::wal::recovery::RecoveryError;
 use dispatcher::wal::segment::VERSION;
 
 use super::choices::Choices;
-use super::harms::{Image, newer_header, unharmed};
+use super::harms::{Image, begun, newer_header, unharmed};
 use super::starts::start;
 use super::verdict::{check, recover};
 use super::written::Written;
@@ -69,9 +69,9 @@ fn a_segment_of_a_newer_version_is_refused_wherever_it_stands() {
     }
 }
 
-/// Only what is before it tells how far it is: behind the newest segment that was begun it is one to be used.
+/// Behind the newest segment that was begun, a file that was not is one to be used.
 #[test]
-fn a_stray_file_that_is_too_far_from_the_log_is_refused_in_front_of_it_and_used_behind_it() {
+fn a_stray_file_too_far_from_the_log_is_refused_but_behind_it_only_if_it_was_begun() {
     for written in logs().step_by(100) {
         let (first, last) = (*written.segments.keys().next().unwrap(), *written.segments.keys().next_back().unwrap());
         // The segment that is begun next is one of the log too.
@@ -87,6 +87,8 @@ fn a_stray_file_that_is_too_far_from_the_log_is_refused_in_front_of_it_and_used_
         }
         for far in [first + SEGMENTS_MAX, u32::MAX] {
             let mut image = unharmed(&written);
+            image.segments.insert(far, begun(&written, far));
+            assert!(matches!(refusal(&written, &image), RecoveryError::Apart { .. }));
             image.segments.insert(far, vec![0; BLOCK_BYTES]);
             assert_eq!(check(&written, &image).unwrap().survey.unbegun, [far]);
         }

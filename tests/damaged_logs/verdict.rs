@@ -128,6 +128,12 @@ fn is_intact(segment: &Segment, record: &Record, image: &Image, number: u32) -> 
     now == Some(&segment.image[range])
 }
 
+/// Whether it was whole when its segment ended.
+fn is_left(segment: &Segment, record: &Record) -> bool {
+    let range = record.offset..record.offset + record.bytes;
+    segment.left[range.clone()] == segment.image[range]
+}
+
 /// Only what a newer version wrote, and what cannot be of one log, is refused.
 fn check_refusal(image: &Image, refused: &RecoveryError) -> Option<Recovered> {
     let (first, last) = (image.segments.keys().next(), image.segments.keys().next_back());
@@ -178,7 +184,8 @@ fn must_be_found(written: &Written, image: &Image) -> Vec<Place> {
             continue;
         }
         let counts = |record: &&Record| !segment.refused || record.batch < segment.acknowledged;
-        let intact = |record: &&Record| is_intact(segment, record, image, *number);
+        // What a crash had cut and some harm made whole again was not counted by the start in between.
+        let intact = |record: &&Record| is_left(segment, record) && is_intact(segment, record, image, *number);
         let found = segment.records.iter().filter(counts).filter(intact);
         places.extend(found.map(|record| (*number, record.offset)));
     }
@@ -230,6 +237,10 @@ fn check_survey(written: &Written, image: &Image, first: &Recovered) {
 /// The next segment seals what was found: after it is begun, a recovery finds the same and what is written there.
 fn check_going_on(disk: &MemoryDisk, written: &Written, image: &Image, first: &Recovered) {
     let next = first.survey.next_segment;
+    if first.survey.segments.first().is_some_and(|oldest| next - oldest.segment >= SEGMENTS_MAX - 1) {
+        // The last number that is not too far from the oldest: there is none to follow it until that is reclaimed.
+        return;
+    }
     let files = Rc::new(Files::new(disk.clone(), dir(), written.shard));
     let survey = run(survey::survey(&files, 0xF4E5)).expect("surveyed before");
     let mut writer = Writer::new(files, 2 * BLOCK_BYTES as u64, survey.end, Clock::new(|| UnixMillis(1)));

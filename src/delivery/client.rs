@@ -19,7 +19,7 @@ use super::pool::Pool;
 use super::{Outbound, Transport};
 use crate::limits;
 use crate::message::Origin;
-use crate::schedule::attempt::{Attempt, Failure, Outcome, outcome_of_status};
+use crate::schedule::attempt::{Advice, Attempt, Failure, Outcome, outcome_of_answer};
 use crate::time::{Millis, monotonic_now};
 
 /// What an operator decides about deliveries' connections.
@@ -135,12 +135,14 @@ impl Transport for HyperTransport {
                 Err(NoAnswer { failure, maybe_received }) => {
                     let elapsed = monotonic_now().saturating_duration_since(started);
                     let outcome = Outcome::Failed(failure);
-                    return Attempt { outcome, status: None, maybe_received, elapsed, answer: Bytes::new() };
+                    let (advice, answer) = (Advice::default(), Bytes::new());
+                    return Attempt { outcome, status: None, advice, maybe_received, elapsed, answer };
                 }
             };
         let (head, mut body) = response.into_parts();
         let status = head.status.as_u16();
-        let outcome = outcome_of_status(status);
+        let advice = Advice::default();
+        let outcome = outcome_of_answer(status, advice.verdict);
         let keep = if outcome == Outcome::Delivered { 0 } else { limits::ANSWER_BYTES_MAX };
         let mut kept = BytesMut::new();
         // Whatever happens to the body, the outcome stands: a slow one costs the connection.
@@ -156,6 +158,6 @@ impl Transport for HyperTransport {
             self.pool.borrow_mut().put(&outbound.origin, link, opened_at, ended);
         }
         let elapsed = ended.saturating_duration_since(started);
-        Attempt { outcome, status: Some(status), maybe_received, elapsed, answer: kept.freeze() }
+        Attempt { outcome, status: Some(status), advice, maybe_received, elapsed, answer: kept.freeze() }
     }
 }

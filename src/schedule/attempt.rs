@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::time::{Millis, UnixMillis};
+
 /// Why an attempt failed. One closed set for metrics, logs, records on disk and dead letters.
 ///
 /// The discriminant is the code on disk: never renumber, only add.
@@ -99,13 +101,53 @@ pub enum Outcome {
     Failed(Failure),
 }
 
-/// Judges a final status (RFC 9110 §15): 2xx is delivered, everything else a failure of its class.
-pub const fn outcome_of_status(status: u16) -> Outcome {
-    match status {
-        200..=299 => Outcome::Delivered,
-        300..=399 => Outcome::Failed(Failure::Http3xx),
-        400..=499 => Outcome::Failed(Failure::Http4xx),
-        500..=599 => Outcome::Failed(Failure::Http5xx),
+/// What an answer's `X-Dispatcher-Verdict` says: the origin's own judgement, whatever the status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Delivered.
+    Ok,
+    /// To be tried again.
+    Retry,
+    /// Never to be tried again.
+    Dead,
+}
+
+impl Verdict {
+    /// Reads the value of the field: a word in any case. Anything else says nothing.
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        let words = [(&b"ok"[..], Self::Ok), (b"retry", Self::Retry), (b"dead", Self::Dead)];
+        words.into_iter().find(|(word, _)| value.trim_ascii().eq_ignore_ascii_case(word)).map(|(_, verdict)| verdict)
+    }
+}
+
+/// When an answer asks for the next attempt (`Retry-After`, RFC 9110 §10.2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryAfter {
+    /// After this long.
+    Wait(Millis),
+    /// At this time of the wall clock.
+    At(UnixMillis),
+}
+
+/// What an answer says besides its status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Advice {
+    /// Overrides the status.
+    pub verdict: Option<Verdict>,
+    /// Lengthens the wait.
+    pub retry_after: Option<RetryAfter>,
+}
+
+/// Judges a final answer: by its verdict, else by its status (RFC 9110 §15), of which 2xx is delivered and everything
+/// else a failure of its class. A verdict against a 2xx is a failure of the class that it means.
+pub const fn outcome_of_answer(status: u16, verdict: Option<Verdict>) -> Outcome {
+    match (status, verdict) {
+        (_, Some(Verdict::Ok)) | (200..=299, None) => Outcome::Delivered,
+        (200..=299, Some(Verdict::Retry)) => Outcome::Failed(Failure::Http5xx),
+        (200..=299, Some(Verdict::Dead)) => Outcome::Failed(Failure::Http4xx),
+        (300..=399, _) => Outcome::Failed(Failure::Http3xx),
+        (400..=499, _) => Outcome::Failed(Failure::Http4xx),
+        (500..=599, _) => Outcome::Failed(Failure::Http5xx),
         _ => Outcome::Failed(Failure::Protocol),
     }
 }
@@ -117,6 +159,8 @@ pub struct Attempt {
     pub outcome: Outcome,
     /// The final status, if one came.
     pub status: Option<u16>,
+    /// What the answer says besides.
+    pub advice: Advice,
     /// Whether bytes of the request may have reached the origin without a full answer coming back: the next attempt
     /// may then be a duplicate.
     pub maybe_received: bool,
@@ -141,10 +185,46 @@ mod tests {
     }
 
     #[test]
-    fn only_a_2xx_delivers() {
+    fn a_status_without_a_verdict_is_judged_by_its_class() {
         for status in 0..=1000 {
-            let delivered = outcome_of_status(status) == Outcome::Delivered;
-            assert_eq!(delivered, (200..300).contains(&status), "{status}");
+            let expected = match status / 100 {
+                2 => Outcome::Delivered,
+                3 => Outcome::Failed(Failure::Http3xx),
+                4 => Outcome::Failed(Failure::Http4xx),
+                5 => Outcome::Failed(Failure::Http5xx),
+                _ => Outcome::Failed(Failure::Protocol),
+            };
+            assert_eq!(outcome_of_answer(status, None), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_verdict_overrides_every_status() {
+        for status in 0..=1000 {
+            assert_eq!(outcome_of_answer(status, Some(Verdict::Ok)), Outcome::Delivered);
+            for verdict in [Verdict::Retry, Verdict::Dead] {
+                let outcome = outcome_of_answer(status, Some(verdict));
+                assert_ne!(outcome, Outcome::Delivered, "{status} {verdict:?}");
+                if !(200..300).contains(&status) {
+                    assert_eq!(outcome, outcome_of_answer(status, None), "{status} keeps its class");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_verdict_is_one_of_three_words() {
+        for (value, verdict) in [
+            (&b"ok"[..], Some(Verdict::Ok)),
+            (b"OK", Some(Verdict::Ok)),
+            (b" Retry\t", Some(Verdict::Retry)),
+            (b"dead", Some(Verdict::Dead)),
+            (b"", None),
+            (b"okay", None),
+            (b"dead, ok", None),
+            (b"\xff", None),
+        ] {
+            assert_eq!(Verdict::parse(value), verdict, "{value:?}");
         }
     }
 }

@@ -49,6 +49,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::schedule::attempt::Advice;
     use crate::time::Millis;
 
     const BACKOFF: Backoff = Backoff { base: Millis(100), factor: 2.0, max: Millis(1000), jitter: 0.0, retries_max: 1 };
@@ -57,6 +58,7 @@ mod tests {
         Attempt {
             outcome: Outcome::Failed(Failure::Http5xx),
             status: Some(503),
+            advice: Advice::default(),
             maybe_received,
             elapsed: Duration::ZERO,
             answer: Bytes::new(),

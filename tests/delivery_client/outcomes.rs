@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dispatcher::delivery::Transport;
 use dispatcher::limits::{ANSWER_BYTES_MAX, DRAIN_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX};
-use dispatcher::schedule::attempt::{Failure, Outcome, outcome_of_status};
+use dispatcher::schedule::attempt::{Failure, Outcome, outcome_of_answer};
 use dispatcher::time::Millis;
 use tokio::net::TcpListener;
 
@@ -31,7 +31,7 @@ fn answers_that_end_properly_leave_the_connection_to_the_next_request() {
             for _ in 0..3 {
                 let head = format!("{method} / HTTP/1.1\r\nHost: b\r\nContent-Length: 1\r\n");
                 let attempt = transport.send(request(&format!("127.0.0.1:{}", stub.port), head.as_bytes(), b"x")).await;
-                assert_eq!((attempt.status, attempt.outcome), (Some(status), outcome_of_status(status)));
+                assert_eq!((attempt.status, attempt.outcome), (Some(status), outcome_of_answer(status, None)));
                 assert!(!attempt.maybe_received);
             }
             assert_eq!(stub.connections.get(), 1, "{}", answer.escape_ascii());
@@ -54,7 +54,7 @@ fn answers_that_rule_out_another_request_close_the_connection() {
             let stub = Stub::answering_once(answer).await;
             let transport = transport();
             let attempt = transport.send(post(stub.port, b"x")).await;
-            assert_eq!((attempt.status, attempt.outcome), (Some(status), outcome_of_status(status)));
+            assert_eq!((attempt.status, attempt.outcome), (Some(status), outcome_of_answer(status, None)));
             assert!(!attempt.maybe_received);
             assert_eq!(transport.counts().open.get(), 0, "{}", answer.escape_ascii());
         }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use dispatcher::delivery::{Outbound, Transport};
 use dispatcher::limits::ANSWER_BYTES_MAX;
 use dispatcher::message::{MessageId, Xorshift};
-use dispatcher::schedule::attempt::{Attempt, Failure, Outcome, outcome_of_status};
+use dispatcher::schedule::attempt::{Advice, Attempt, Failure, Outcome, outcome_of_answer};
 use dispatcher::time::monotonic_now;
 
 use super::checker::{Arriving, Checker, Ending};
@@ -163,7 +163,7 @@ impl Transport for Origins {
         let script = self.script(origin, timeout);
         let (end, ending) = self.play(id, script, timeout).await;
         let (outcome, status) = match end {
-            End::Status(status) => (outcome_of_status(status), Some(status)),
+            End::Status(status) => (outcome_of_answer(status, None), Some(status)),
             End::Broken(failure) => (Outcome::Failed(failure), None),
         };
         self.trace.note(format_args!("{id} attempt {} ends: {outcome:?} {status:?}", outbound.attempt));
@@ -171,7 +171,7 @@ impl Transport for Origins {
         self.checker.borrow_mut().attempt_ends(id, ending, written_down);
         let answer = if status.is_some_and(|status| status >= 300) { self.answer() } else { Bytes::new() };
         let maybe_received = ending == Ending::Unanswered && script.reaches.is_some_and(|reaches| reaches < timeout);
-        Attempt { outcome, status, maybe_received, elapsed: monotonic_now() - began, answer }
+        Attempt { outcome, status, advice: Advice::default(), maybe_received, elapsed: monotonic_now() - began, answer }
     }
 }
 

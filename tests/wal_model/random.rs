@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dispatcher::message::Xorshift;
-use dispatcher::schedule::attempt::{Attempt, Failure, Outcome};
+use dispatcher::schedule::attempt::{Advice, Attempt, Failure, Outcome};
 use dispatcher::schedule::scheduler::Next;
 use dispatcher::shard::Shard;
 use dispatcher::wal::log::Need;
@@ -84,7 +84,14 @@ pub fn deliver(shard: &Rc<Shard<SimDisk>>, model: &SharedModel, verdict: u64) ->
         }
         let outcome = if delivered { Outcome::Delivered } else { Outcome::Failed(Failure::Http5xx) };
         let (status, answer) = (Some(if delivered { 200 } else { 500 }), Bytes::from_static(b"no"));
-        let attempt = Attempt { outcome, status, maybe_received: false, elapsed: Duration::ZERO, answer };
+        let attempt = Attempt {
+            outcome,
+            status,
+            advice: Advice::default(),
+            maybe_received: false,
+            elapsed: Duration::ZERO,
+            answer,
+        };
         shard.conclude(&order, &stored, &attempt).await;
     });
     true

@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::message::{OriginRef, Scheme};
+use crate::time::Millis;
 
 fn progress() -> impl Strategy<Value = Progress> {
     let tried = (any::<u64>(), 0..Failure::ALL.len(), prop::option::of(1..1000_u16))

@@ -12,6 +12,7 @@ use http::Response;
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
+use super::advice;
 use super::connect::{ConnectError, Connector};
 use super::link::{Broken, Link, LinkCounts};
 use super::payload::Payload;
@@ -141,7 +142,10 @@ impl Transport for HyperTransport {
             };
         let (head, mut body) = response.into_parts();
         let status = head.status.as_u16();
-        let advice = Advice::default();
+        let advice = advice::of_answer(status, &head.headers);
+        if advice::has_unclear_verdict(advice, &head.headers) {
+            tracing::debug!(id = %outbound.message_id, origin = %outbound.origin, status, "a verdict that says nothing");
+        }
         let outcome = outcome_of_answer(status, advice.verdict);
         let keep = if outcome == Outcome::Delivered { 0 } else { limits::ANSWER_BYTES_MAX };
         let mut kept = BytesMut::new();

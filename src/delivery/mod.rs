@@ -8,6 +8,7 @@ use crate::message::{MessageId, Origin};
 use crate::schedule::attempt::Attempt;
 use crate::time::Millis;
 
+mod advice;
 // The transport of the daemon.
 pub mod client;
 mod connect;

@@ -1,6 +1,7 @@
 //! The outbound side over real sockets: what an origin gets, byte for byte, and what its answers come to.
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its world fails")]
 
+mod advice;
 mod bytes_sent;
 mod connections;
 mod https;

@@ -3,6 +3,8 @@
 use std::io::Write;
 
 use dispatcher::message::{IdSource, MessageId, OriginRef, Scheme, Slot};
+use dispatcher::schedule::breaker::{Rules, Signal};
+use dispatcher::schedule::gate::Gates;
 use dispatcher::schedule::scheduler::{Limits, Next, Now};
 use dispatcher::shard::state::State;
 use dispatcher::time::{Millis, UnixMillis, monotonic_now};
@@ -17,7 +19,8 @@ mod support;
 use support::is_bench;
 
 const WALL: u64 = 1_700_000_000_000;
-const LIMITS: Limits = Limits { slots: 640, lane_in_flight: 64, wait_max: Millis(86_400_000) };
+const LIMITS: Limits = Limits { slots: 640, wait_max: Millis(86_400_000) };
+const RULES: Rules = Rules { failures: 5, probe_max: Millis(60_000), in_flight_max: 64 };
 const RECORD_BYTES: u32 = 1024;
 const SEGMENT_RECORDS: u64 = 60_000;
 /// Records between two looks at the schedule, as one commit applies them.
@@ -111,7 +114,7 @@ fn run(messages: u64) {
         format!("{bytes:.1} bytes of memory each, {} in all", state.index().len())
     };
 
-    let mut state = State::new(LIMITS, now.wall);
+    let mut state = State::new(LIMITS, Gates::new(RULES), now.wall);
     let mut step = Step::new();
     for (number, id) in (0..).zip(&pending) {
         let at = places.next();
@@ -130,7 +133,7 @@ fn run(messages: u64) {
     while state.counts().held > 0 {
         // What is ordered is tried and put off, so that it is delayed with all the others.
         if let Next::Order(order) = step.time(|| state.next(now)) {
-            state.release(order.slot);
+            state.release(order.slot, Signal::Alive, None, now.tick);
             state.postpone(order.slot, UnixMillis(WALL + 3_600_000), 1, true);
         }
     }
@@ -146,7 +149,7 @@ fn run(messages: u64) {
         if number % COMMIT_RECORDS == 0
             && let Next::Order(order) = filing.time(|| state.next(now))
         {
-            state.release(order.slot);
+            state.release(order.slot, Signal::Alive, None, now.tick);
             state.postpone(order.slot, UnixMillis(WALL + 3_600_000), 1, true);
         }
     }

@@ -3,6 +3,8 @@
 use std::hint::black_box;
 
 use dispatcher::message::{OriginRef, Scheme, Slot};
+use dispatcher::schedule::breaker::{Rules, Signal};
+use dispatcher::schedule::gate::Gates;
 use dispatcher::schedule::scheduler::{Limits, Next, Now, Scheduler};
 use dispatcher::time::{Millis, UnixMillis};
 
@@ -10,7 +12,8 @@ mod support;
 
 use support::{is_bench, measure};
 
-const LIMITS: Limits = Limits { slots: 640, lane_in_flight: 64, wait_max: Millis(86_400_000) };
+const LIMITS: Limits = Limits { slots: 640, wait_max: Millis(86_400_000) };
+const RULES: Rules = Rules { failures: 5, probe_max: Millis(60_000), in_flight_max: 64 };
 const AT_ONCE: UnixMillis = UnixMillis(0);
 
 fn at(ms: u64) -> Now {
@@ -25,7 +28,7 @@ fn main() {
         let hosts: Vec<String> = (0..origins).map(|number| format!("host{number}.test")).collect();
         let origin =
             |slot: u32| OriginRef { scheme: Scheme::Http, host: &hosts[slot as usize % hosts.len()], port: 80 };
-        let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
+        let mut scheduler = Scheduler::new(LIMITS, Gates::new(RULES), at(0).wall);
         // A backlog that waits for its retries does not slow down who is ready.
         for slot in batch..batch + waiting {
             scheduler.add(Slot(slot), origin(slot), at(3_600_000 + u64::from(slot)).wall, 1, true);
@@ -40,14 +43,14 @@ fn main() {
                     scheduler.add(Slot(slot), origin(slot), AT_ONCE, 0, false);
                 }
                 while let Next::Order(order) = scheduler.next(at(0)) {
-                    scheduler.release(order.slot);
+                    scheduler.release(order.slot, Signal::Alive, None, 0);
                     scheduler.remove(black_box(order.slot));
                 }
             },
         );
     }
     let origin = OriginRef { scheme: Scheme::Http, host: "host.test", port: 80 };
-    let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
+    let mut scheduler = Scheduler::new(LIMITS, Gates::new(RULES), at(0).wall);
     let mut ms = 0;
     measure(
         "enter delayed, fall due, be ordered, end; none else",
@@ -61,7 +64,7 @@ fn main() {
             ms += 1 + u64::from(batch) * 7;
             let mut ended = 0;
             while let Next::Order(order) = scheduler.next(at(ms)) {
-                scheduler.release(order.slot);
+                scheduler.release(order.slot, Signal::Alive, None, ms);
                 scheduler.remove(order.slot);
                 ended += 1;
             }

@@ -150,13 +150,11 @@ fn respond(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Re
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::time::Instant;
 
     use super::*;
-    use crate::control::Phase;
+    use crate::control::{Phase, Shared};
 
     /// Runs `client` against a listener of its own that serves `control`.
     async fn with_server<T>(control: Control, client: impl AsyncFnOnce(std::net::SocketAddr) -> T) -> T {
@@ -184,7 +182,7 @@ mod tests {
     }
 
     fn no_shards() -> Control {
-        Control::new(0, PathBuf::from("/"), "portable").0
+        Control::new(0, Shared::in_root()).0
     }
 
     #[tokio::test]
@@ -218,7 +216,7 @@ mod tests {
 
     #[tokio::test]
     async fn readiness_is_503_with_the_reason_until_every_shard_is_ready() {
-        let (control, inboxes) = Control::new(1, PathBuf::from("/"), "portable");
+        let (control, inboxes) = Control::new(1, Shared::in_root());
         let answer = ask(&control, "GET /-/ready", "Host: x\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("shard 0 is starting"), "{answer}");
         inboxes[0].status.set(Phase::Ready);

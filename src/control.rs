@@ -2,7 +2,7 @@
 //! and the data listeners; answered by each shard between messages.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -92,6 +92,14 @@ pub struct ShardInbox {
     pub status: Arc<ShardStatus>,
 }
 
+#[cfg(test)]
+impl Shared {
+    /// For tests: of a process whose log is on the filesystem of `/`.
+    pub fn in_root() -> Self {
+        Self { log_dir: PathBuf::from("/"), backend: "portable", open_origins: Arc::default() }
+    }
+}
+
 #[derive(Debug)]
 struct ShardLine {
     requests: mpsc::Sender<ShardRequest>,
@@ -113,13 +121,23 @@ impl ShardLine {
 #[derive(Clone, Debug)]
 pub struct Control {
     shards: Arc<[ShardLine]>,
-    log_dir: Arc<PathBuf>,
-    backend: &'static str,
+    shared: Arc<Shared>,
+}
+
+/// What concerns the process and no shard.
+#[derive(Debug)]
+pub struct Shared {
+    /// Where free space is asked.
+    pub log_dir: PathBuf,
+    /// The I/O it runs on.
+    pub backend: &'static str,
+    /// Origins whose circuit is open.
+    pub open_origins: Arc<AtomicU64>,
 }
 
 impl Control {
-    /// A handle to `shards` shards, and each shard's end. `log_dir` is where free space is asked.
-    pub fn new(shards: usize, log_dir: PathBuf, backend: &'static str) -> (Self, Vec<ShardInbox>) {
+    /// A handle to `shards` shards, and each shard's end.
+    pub fn new(shards: usize, shared: Shared) -> (Self, Vec<ShardInbox>) {
         let (lines, inboxes) = (0..shards)
             .map(|_| {
                 let (sender, requests) = mpsc::channel(QUESTIONS_MAX);
@@ -128,7 +146,7 @@ impl Control {
                 (line, ShardInbox { requests, status })
             })
             .unzip::<_, _, Vec<_>, Vec<_>>();
-        (Self { shards: lines.into(), log_dir: Arc::new(log_dir), backend }, inboxes)
+        (Self { shards: lines.into(), shared: Arc::new(shared) }, inboxes)
     }
 
     /// The metrics of all shards as text, OpenMetrics or classic, in at most 2 s. Cancel-safe.
@@ -158,13 +176,18 @@ impl Control {
                 merged.merge(snapshot);
             }
         }
-        let process = Process { backend: self.backend, shards: self.shards.len(), disk_free_bytes: self.disk_free() };
+        let process = Process {
+            backend: self.shared.backend,
+            shards: self.shards.len(),
+            disk_free_bytes: self.disk_free(),
+            open_origins: self.shared.open_origins.load(Ordering::Relaxed),
+        };
         if openmetrics { exposition::openmetrics(merged, process) } else { exposition::classic(merged, process) }
     }
 
     /// Bytes that an unprivileged process may still allocate where the log is (`statvfs(3)`).
     fn disk_free(&self) -> Option<u64> {
-        let filesystem = rustix::fs::statvfs(&*self.log_dir).ok()?;
+        let filesystem = rustix::fs::statvfs(&self.shared.log_dir).ok()?;
         Some(filesystem.f_bavail.saturating_mul(filesystem.f_frsize))
     }
 
@@ -205,7 +228,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_scrape_adds_up_the_shards_that_answer_and_does_not_wait_for_ever() {
-        let (control, mut inboxes) = Control::new(4, PathBuf::from("/"), "portable");
+        let (control, mut inboxes) = Control::new(4, Shared::in_root());
         let _recovering = inboxes.pop().expect("four");
         let silent = inboxes.pop().expect("four");
         silent.status.set(Phase::Ready);
@@ -221,7 +244,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn counters_never_fall_because_a_shard_is_busy() {
-        let (control, mut inboxes) = Control::new(2, PathBuf::from("/"), "portable");
+        let (control, mut inboxes) = Control::new(2, Shared::in_root());
         let mut second = inboxes.pop().expect("two");
         let (first, both) = (&mut inboxes[0], Arc::new(control));
         let text = tokio::select! {
@@ -237,7 +260,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn while_shards_start_a_scrape_does_not_wait_for_them() {
-        let (control, _inboxes) = Control::new(2, PathBuf::from("/"), "portable");
+        let (control, _inboxes) = Control::new(2, Shared::in_root());
         let started = Instant::now();
         let text = control.metrics(true).await;
         assert!(text.contains("dispatcher_accepted_total 0\n") && text.ends_with("# EOF\n"), "{text}");
@@ -246,7 +269,7 @@ mod tests {
 
     #[test]
     fn the_daemon_is_ready_when_every_shard_is_and_says_which_is_not() {
-        let (control, inboxes) = Control::new(2, PathBuf::from("/"), "portable");
+        let (control, inboxes) = Control::new(2, Shared::in_root());
         inboxes[0].status.set(Phase::Ready);
         assert_eq!(control.ready(), Err("shard 1 is starting".to_owned()));
         inboxes[1].status.set(Phase::Ready);

@@ -171,6 +171,21 @@ pub const ADDRESSES_MAX: usize = 16;
 /// The next address is tried beside those before it after this long, in milliseconds (RFC 8305 §8).
 pub const CONNECT_STAGGER_MS: u64 = 250;
 
+/// The first probe of an origin whose circuit has opened, in milliseconds after that; each further one after twice as
+/// long as the one before.
+pub const BREAKER_PROBE_MS_MIN: u64 = 1000;
+/// A core that waits for its turn at an origin which is as busy as it may be looks again after this long, in
+/// milliseconds: should the one before it not take its turn.
+pub const TURN_MS_MAX: u64 = 20;
+/// Messages that are looked at per second for whether they have outlived `MESSAGE_TTL`: a millisecond or so of each
+/// second, in which five million are looked at in 40.
+pub const EXPIRY_SLOTS_MAX: u32 = 1 << 17;
+/// How often that is done, in milliseconds.
+pub const EXPIRY_TICK_MS: u64 = 250;
+
+/// Origins without messages of which something is remembered: failures in a row, an open circuit.
+pub const ORIGINS_REMEMBERED_MAX: usize = 4096;
+
 /// Recovered messages that are entered in the schedule at a time once the log is read: 0.1 ms or so, between which a
 /// core does its other work.
 pub const RELEASED_MAX: usize = 1024;
@@ -184,8 +199,10 @@ pub const POSTPONE_MS: u64 = 10_000;
 /// After `SHUTDOWN_TIMEOUT`, outcomes on their way to the disk get this long, in milliseconds.
 pub const DRAIN_FLUSH_MS: u64 = 2000;
 
-/// Attempts kept in a message's history; more than the largest `RETRYLIMIT`.
+/// Attempts kept in a message's history: all that count against the largest `RETRYLIMIT`, and some that do not.
 pub const HISTORY_MAX: usize = 1024;
+/// Attempts kept that met an open circuit: the newest.
+pub const SPARED_KEPT_MAX: usize = 16;
 /// Largest `RETRYLIMIT`.
 pub const RETRIES_MAX: u16 = 1000;
 
@@ -193,6 +210,8 @@ pub const RETRIES_MAX: u16 = 1000;
 pub const WORKERS_MAX: u32 = 10_000;
 /// Largest `WORKER_IN_FLIGHT` and `ORIGIN_IN_FLIGHT`: more than the ports of one address could carry.
 pub const IN_FLIGHT_MAX: u32 = 100_000;
+/// Largest `BREAKER_FAILURES`.
+pub const BREAKER_FAILURES_MAX: u32 = 1_000_000;
 /// Largest `MAX_CONNECTIONS`.
 pub const CONNECTIONS_MAX: u32 = 10_000_000;
 /// Largest `BACKOFF_FACTOR`.
@@ -208,7 +227,10 @@ const _: () = assert!(PREWRITE_BYTES.is_multiple_of(BLOCK_BYTES), "writes are wh
 const _: () = assert!(RECOVERY_READ_BYTES.is_multiple_of(BLOCK_BYTES), "reads are whole blocks");
 const _: () = assert!(to_usize(SEGMENT_BYTES_MIN) >= BATCH_START_BYTES * 4, "a segment holds several batches");
 const _: () = assert!(SEGMENT_BYTES_MAX <= u32::MAX as u64, "offsets in a segment fit the index");
-const _: () = assert!(HISTORY_MAX > RETRIES_MAX as usize, "every attempt of a message is in its history");
+const _: () = assert!(
+    HISTORY_MAX > RETRIES_MAX as usize + SPARED_KEPT_MAX,
+    "every attempt of a message that counts is in its history"
+);
 const _: () =
     assert!(SETTING_BYTES_MAX * 4 <= u64::MAX / CORES_MAX as u64, "sums of settings, for every core, are sizes");
 const _: () = assert!(WORKERS_MAX.checked_mul(IN_FLIGHT_MAX).is_some(), "slots in all are a number");

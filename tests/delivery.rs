@@ -9,5 +9,7 @@ mod common;
 mod ends;
 #[path = "delivery/origins.rs"]
 mod origins;
+#[path = "delivery/outages.rs"]
+mod outages;
 #[path = "delivery/retries.rs"]
 mod retries;

@@ -36,8 +36,8 @@ fn id(number: u8) -> MessageId {
 
 fn progress() -> Progress {
     let history = vec![
-        Tried { at: UnixMillis(1_700_000_001_000), failure: Failure::Http5xx, status: Some(503) },
-        Tried { at: UnixMillis(1_700_000_002_000), failure: Failure::Reset, status: None },
+        Tried { at: UnixMillis(1_700_000_001_000), failure: Failure::Http5xx, status: Some(503), spared: false },
+        Tried { at: UnixMillis(1_700_000_002_000), failure: Failure::Reset, status: None, spared: false },
     ];
     Progress { due: UnixMillis(1_700_000_009_000), attempts: 2, maybe_duplicate: true, history }
 }

@@ -10,7 +10,7 @@ pub mod values;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::message::Scheme;
+use crate::message::{Scheme, Statuses};
 use crate::time::Millis;
 use table::VARIABLES;
 use validate::Raw;
@@ -60,6 +60,12 @@ pub struct Config {
     pub origin_in_flight: u32,
     /// `ORIGIN_LOG_SHARE`: above 0, at most 1.
     pub origin_log_share: f64,
+    pub breaker_failures: u32,
+    pub breaker_probe_max: Millis,
+    pub retry_after_max: Millis,
+    pub no_retry_status: Statuses,
+    /// `MESSAGE_TTL`; `None`: a message lives until it is delivered or given up.
+    pub message_ttl: Option<Millis>,
     pub segment_bytes: u64,
     pub max_log_bytes: u64,
     pub disk_reserve: u64,

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use super::table::{VARIABLES, Variable};
 use super::{Config, ConfigError, IoBackend, Listen, LogFormat, values};
 use crate::limits::{
-    BACKOFF_FACTOR_MAX, BLOCK_BYTES, CONNECTIONS_MAX, CORES_MAX, IN_FLIGHT_MAX, RETRIES_MAX, SEGMENT_BYTES_MAX,
-    SEGMENT_BYTES_MIN, SETTING_BYTES_MAX, SETTING_MS_MAX, WORKERS_MAX,
+    BACKOFF_FACTOR_MAX, BLOCK_BYTES, BREAKER_FAILURES_MAX, CONNECTIONS_MAX, CORES_MAX, IN_FLIGHT_MAX, RETRIES_MAX,
+    SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SETTING_BYTES_MAX, SETTING_MS_MAX, WORKERS_MAX,
 };
-use crate::message::Scheme;
+use crate::message::{Scheme, Statuses};
 use crate::time::Millis;
 
 /// What a record adds to its message, and a segment to its records, in bytes, rounded up.
@@ -102,6 +102,15 @@ impl Raw {
         self.get(name)?.read(expected, |text| values::duration(text).filter(in_range))
     }
 
+    /// A duration that may be 0: none.
+    fn optional_duration(&self, name: &'static str) -> Result<Option<Millis>, ConfigError> {
+        let setting = self.get(name)?;
+        if values::duration(setting.text) == Some(Millis(0)) {
+            return Ok(None);
+        }
+        self.duration(name).map(Some).map_err(|error| setting.error(format!("0, or {}", error.expected)))
+    }
+
     fn number(&self, name: &'static str, range: RangeInclusive<u32>) -> Result<u32, ConfigError> {
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
         self.get(name)?.read(expected, |text| values::whole(text).filter(|number| range.contains(number)))
@@ -145,6 +154,13 @@ impl Raw {
             origin_scheme: self.get("ORIGIN_SCHEME")?.choose(&[("http", Scheme::Http), ("https", Scheme::Https)])?,
             origin_in_flight: self.number("ORIGIN_IN_FLIGHT", 1..=IN_FLIGHT_MAX)?,
             origin_log_share: self.get("ORIGIN_LOG_SHARE")?.read("a number above 0 and at most 1", log_share)?,
+            breaker_failures: self.number("BREAKER_FAILURES", 0..=BREAKER_FAILURES_MAX)?,
+            breaker_probe_max: self.duration("BREAKER_PROBE_MAX")?,
+            retry_after_max: self.duration("RETRY_AFTER_MAX")?,
+            no_retry_status: self
+                .get("NO_RETRY_STATUS")?
+                .read("statuses from 300 to 599, such as `410` or `404, 42x, 5xx`", Statuses::parse)?,
+            message_ttl: self.optional_duration("MESSAGE_TTL")?,
             segment_bytes: self.size("SEGMENT_BYTES", SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX)?,
             max_log_bytes: self.size("MAX_LOG_BYTES", sizes.clone())?,
             disk_reserve: self.size("DISK_RESERVE", sizes.clone())?,

@@ -50,11 +50,14 @@ async fn deliver<D: Disk, T: Transport>(order: &Order, shard: &Shard<D>, transpo
         }
     };
     let message = stored.message();
+    if shard.has_expired(&message) {
+        return shard.expire(order, &stored).await;
+    }
     let outbound = Outbound {
         origin: Rc::clone(&order.origin),
         head: stored.share(message.head),
         message_id: shard.id(order.slot),
-        attempt: order.attempt.into(),
+        attempt: stored.attempt(order).into(),
         maybe_duplicate: order.maybe_duplicate,
         body: stored.share(message.body),
         timeout: message.timeout.unwrap_or(shard.default_timeout()),

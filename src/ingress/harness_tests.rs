@@ -13,18 +13,21 @@ use super::control_fields::ControlRules;
 use super::head::Rules;
 use super::{Ingress, Settings, listener};
 use crate::config::Listen;
-use crate::control::{Control, Phase};
+use crate::control::{Control, Phase, Shared};
 use crate::disk::portable::PortableDisk;
-use crate::message::{IdSource, Scheme};
+use crate::message::{IdSource, Scheme, Statuses};
 use crate::metrics::exposition::{self, Process};
 use crate::metrics::{Gauges, ShardMetrics, Side};
 use crate::net::{Stream, portable, uring};
 use crate::schedule::backoff::Backoff;
+use crate::schedule::breaker;
+use crate::schedule::gate::Gates;
 use crate::schedule::scheduler::{Limits, Next};
+use crate::shard::conclude::RetryRules;
 use crate::shard::dead_letters::DeadLetters;
 use crate::shard::state::State;
 use crate::shard::{self, Shard};
-use crate::time::{Clock, Millis, unix_now};
+use crate::time::{Clock, Millis, monotonic_now, unix_now};
 use crate::wal::files::Files;
 use crate::wal::index::Index;
 use crate::wal::log::Log;
@@ -84,7 +87,7 @@ impl Daemon {
 
     /// One figure of a scrape, by its name without the prefix and its labels.
     pub(super) fn counted(&self, series: &str) -> u64 {
-        let process = Process { backend: "portable", shards: 1, disk_free_bytes: None };
+        let process = Process { backend: "portable", shards: 1, ..Process::default() };
         let text = exposition::classic(self.shard.metrics().snapshot(Gauges::default()), process);
         let line = text.lines().find_map(|line| line.strip_prefix("dispatcher_")?.strip_prefix(series));
         line.unwrap().trim().parse().unwrap()
@@ -111,7 +114,7 @@ async fn run<S: Stream, F: Future<Output = ()>>(
     let (mut sockets, address) = listener::bind(Listen { host: Some(Ipv4Addr::LOCALHOST.into()), port: 0 }, 1).unwrap();
     let shard = shard(dir.path().to_owned());
     // For as long as the test runs: an inbox that is gone could not be asked.
-    let (control, inboxes) = Control::new(1, dir.path().to_owned(), "portable");
+    let (control, inboxes) = Control::new(1, Shared { log_dir: dir.path().to_owned(), ..Shared::in_root() });
     inboxes[0].status.set(Phase::Ready);
     let (spare, committing) = (Rc::clone(shard.log()), Rc::clone(&shard));
     let loops = [
@@ -144,7 +147,8 @@ fn shard(dir: PathBuf) -> Rc<Shard<PortableDisk>> {
     let backoff = Backoff { base: Millis(1), factor: 1.0, max: Millis(1), jitter: 0.0, retries_max: 0 };
     let settings = shard::Settings {
         default_timeout: Millis(1000),
-        backoff,
+        retry: RetryRules { backoff, retry_after_max: Millis(1000), no_retry: Statuses::NONE, message_ttl: None },
+        epoch: monotonic_now(),
         keep_all: false,
         memory_max: MEMORY_MAX,
         message_bytes_max: shard::message_bytes_max(space.segment_bytes),
@@ -152,7 +156,8 @@ fn shard(dir: PathBuf) -> Rc<Shard<PortableDisk>> {
         corrupt: dir.join("corrupt"),
         origin_share: 1.0,
     };
-    let state = State::new(Limits { slots: 1000, lane_in_flight: 1000, wait_max: backoff.longest() }, unix_now());
+    let gates = Gates::new(breaker::Rules { failures: 0, probe_max: Millis(1), in_flight_max: 1000 });
+    let state = State::new(Limits { slots: 1000, wait_max: backoff.longest() }, gates, unix_now());
     // Its loop is not started, as nothing dies here.
     let dead_letters = DeadLetters::new(log(), Index::default());
     Rc::new(Shard::new(settings, state, log(), dead_letters, IdSource::new(1), ShardMetrics::default(), 1))

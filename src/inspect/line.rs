@@ -77,6 +77,9 @@ struct Try {
     class: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
+    /// It does not count against `RETRYLIMIT`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    spared: bool,
 }
 
 impl<'a> Line<'a> {
@@ -123,8 +126,12 @@ impl<'a> Line<'a> {
     }
 
     fn progress(self, progress: &Progress) -> Self {
-        let tried =
-            |Tried { at, failure, status }: &Tried| Try { at: Rfc3339(*at), class: failure.as_str(), status: *status };
+        let tried = |Tried { at, failure, status, spared }: &Tried| Try {
+            at: Rfc3339(*at),
+            class: failure.as_str(),
+            status: *status,
+            spared: *spared,
+        };
         Self {
             due: Some(Rfc3339(progress.due)).filter(|due| due.0.0 > 0),
             attempts: Some(progress.attempts),

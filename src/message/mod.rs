@@ -6,10 +6,13 @@ mod chunks;
 mod id;
 // Destinations.
 mod origin;
+// Sets of statuses.
+mod statuses;
 
 pub use chunks::Chunks;
 pub use id::{IdSource, MessageId, Xorshift};
 pub use origin::{Origin, OriginError, OriginRef, Scheme};
+pub use statuses::Statuses;
 
 use crate::time::Millis;
 

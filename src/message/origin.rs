@@ -165,6 +165,12 @@ impl Origin {
     }
 }
 
+impl hashbrown::Equivalent<Origin> for OriginRef<'_> {
+    fn equivalent(&self, origin: &Origin) -> bool {
+        *self == origin.borrowed()
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.scheme.as_str(), self.authority())

@@ -19,6 +19,8 @@ pub struct Process {
     pub shards: usize,
     /// Bytes that may still be allocated on the log's filesystem, if that could be asked.
     pub disk_free_bytes: Option<u64>,
+    /// Origins whose circuit is open.
+    pub open_origins: u64,
 }
 
 /// Content type of the classic format.
@@ -140,6 +142,8 @@ impl Exposed {
         gauge(encoder, "messages", "Live messages by state", None, Some("state"), states)?;
         let open = [0, 1].map(|side| (SIDES[side], counts.connections[side]));
         gauge(encoder, "connections", "Connections open", None, Some("side"), open)?;
+        let circuits = [("", self.process.open_origins)];
+        gauge(encoder, "breaker_open_origins", "Origins whose circuit is open", None, None, circuits)?;
         let mut bytes = |name, help, value| gauge(encoder, name, help, Some(&Unit::Bytes), None, [("", value)]);
         bytes("log", "Size of all log files", gauges.log_bytes)?;
         bytes("log_live", "Size of the records of live messages", gauges.log_live_bytes)?;
@@ -291,7 +295,7 @@ mod tests {
 
     #[test]
     fn both_formats_carry_the_samples_and_each_its_own_frame() {
-        let process = Process { backend: "uring", shards: 2, disk_free_bytes: Some(5) };
+        let process = Process { backend: "uring", shards: 2, disk_free_bytes: Some(5), open_origins: 3 };
         let (open, classic) = (openmetrics(snapshot(), process.clone()), classic(snapshot(), process));
         assert!(open.ends_with("# EOF\n") && !classic.contains("# EOF") && !classic.contains("# UNIT"));
         assert!(open.contains("# TYPE dispatcher_accepted counter\n"));
@@ -302,6 +306,7 @@ mod tests {
             "dispatcher_messages{state=\"ready\"} 7\n",
             "dispatcher_log_bytes 4096\n",
             "dispatcher_disk_free_bytes 5\n",
+            "dispatcher_breaker_open_origins 3\n",
             "dispatcher_oldest_pending_seconds 0.0\n",
             "backend=\"uring\",shards=\"2\"} 1\n",
         ] {
@@ -310,7 +315,7 @@ mod tests {
     }
 
     /// What the classic format calls every family, with its type.
-    const FAMILIES: [(&str, &str); 22] = [
+    const FAMILIES: [(&str, &str); 23] = [
         ("accepted_total", "counter"),
         ("refused_total", "counter"),
         ("attempts_total", "counter"),
@@ -322,6 +327,7 @@ mod tests {
         ("connections_opened_total", "counter"),
         ("messages", "gauge"),
         ("connections", "gauge"),
+        ("breaker_open_origins", "gauge"),
         ("oldest_pending_seconds", "gauge"),
         ("log_bytes", "gauge"),
         ("log_live_bytes", "gauge"),
@@ -356,7 +362,8 @@ mod tests {
         let check =
             check.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let Ok(mut running) = check.spawn() else { return };
-        let text = classic(snapshot(), Process { backend: "uring", shards: 1, disk_free_bytes: Some(1) });
+        let text =
+            classic(snapshot(), Process { backend: "uring", shards: 1, disk_free_bytes: Some(1), open_origins: 0 });
         running.stdin.take().expect("piped").write_all(text.as_bytes()).expect("promtool reads");
         let said = running.wait_with_output().expect("promtool ends");
         let complaints = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();

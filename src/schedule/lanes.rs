@@ -1,45 +1,76 @@
 //! One lane per origin, in rotation: whose turn it is among those that are ready.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::breaker::Signal;
+use super::gate::{Bell, Caller, Entry, Gate, Gates};
 use super::links::{List, NodeState, Nodes};
-use super::scheduler::Limits;
 use crate::message::{Origin, OriginRef, Slot};
+
+/// Where a lane is while it has messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Nothing to begin: nothing is ready, or one of its own deliveries must end first.
+    Aside,
+    /// It may have a turn.
+    InRotation,
+    /// Its origin may not be tried before this tick, unless the bell rings.
+    Parked(u64),
+}
 
 #[derive(Debug)]
 struct Lane {
     origin: Rc<Origin>,
+    gate: Arc<Gate>,
     ready: List,
     in_flight: u32,
     messages: u32,
-    in_rotation: bool,
+    place: Place,
+    /// The message that is being sent as a probe, and the number of the probe.
+    probe: Option<(Slot, u32)>,
+    started_slowly: bool,
 }
 
 /// The lanes of one shard.
 #[derive(Debug)]
 pub struct Lanes {
-    limits: Limits,
+    slots: u32,
+    gates: Arc<Gates>,
+    bell: Arc<Bell>,
     lanes: Vec<Lane>,
     by_origin: HashMap<Rc<Origin>, u32>,
     free: Vec<u32>,
     rotation: VecDeque<u32>,
+    parked: BTreeSet<(u64, u32)>,
     in_flight: u32,
+    /// The present when it was last told.
+    tick: u64,
 }
 
 impl Lanes {
-    /// None.
-    pub fn new(limits: Limits) -> Self {
+    /// None; `slots` bound the deliveries in flight over all of them, `gates` those to each origin.
+    pub fn new(slots: u32, gates: Arc<Gates>) -> Self {
         Self {
-            limits,
+            slots,
+            gates,
+            bell: Arc::default(),
             lanes: Vec::new(),
             by_origin: HashMap::new(),
             free: Vec::new(),
             rotation: VecDeque::new(),
+            parked: BTreeSet::new(),
             in_flight: 0,
+            tick: 0,
         }
+    }
+
+    /// Rung when a lane may have a turn that it did not have before.
+    pub const fn bell(&self) -> &Arc<Bell> {
+        &self.bell
     }
 
     /// The number of an origin's lane, if it has one. Numbers are small, and used again when a lane is gone.
@@ -59,11 +90,19 @@ impl Lanes {
         number
     }
 
+    /// What waits in this lane comes due all at once.
+    pub fn start_slowly(&mut self, number: u32) {
+        let lane = &mut self.lanes[number as usize];
+        if !std::mem::replace(&mut lane.started_slowly, true) {
+            lane.gate.start_slowly();
+        }
+    }
+
     /// Takes a message out that is neither ready nor in flight.
     pub fn leave(&mut self, number: u32) {
         let lane = &mut self.lanes[number as usize];
         lane.messages -= 1;
-        if lane.messages == 0 && !lane.in_rotation {
+        if lane.messages == 0 && lane.place != Place::InRotation {
             self.retire(number);
         }
     }
@@ -73,8 +112,11 @@ impl Lanes {
         let node = nodes.get_mut(slot);
         node.set_state(NodeState::Ready);
         let number = node.lane;
-        nodes.push_back(&mut self.lanes[number as usize].ready, slot);
-        self.join_rotation(number);
+        let lane = &mut self.lanes[number as usize];
+        nodes.push_back(&mut lane.ready, slot);
+        if lane.place == Place::Aside {
+            self.join_rotation(number);
+        }
     }
 
     /// Takes a ready message out of its lane.
@@ -84,8 +126,10 @@ impl Lanes {
     }
 
     /// Takes the first lane in rotation that may have another delivery, and its oldest message.
-    pub fn take_turn(&mut self, nodes: &mut Nodes) -> Option<Slot> {
-        if self.in_flight >= self.limits.slots {
+    pub fn take_turn(&mut self, nodes: &mut Nodes, now: u64) -> Option<Slot> {
+        self.tick = now;
+        self.unpark();
+        if self.in_flight >= self.slots {
             return None;
         }
         // One that may not go on leaves the rotation or goes to its end. Twice around: a lane passed over in favour of
@@ -94,44 +138,75 @@ impl Lanes {
             let number = self.rotation.pop_front()?;
             let others = !self.rotation.is_empty();
             let lane = &mut self.lanes[number as usize];
-            if !lane.ready.is_occupied() || lane.in_flight >= self.limits.lane_in_flight {
-                lane.in_rotation = false;
-                if lane.messages == 0 {
-                    self.retire(number);
+            if !lane.ready.is_occupied() {
+                self.set_aside(number);
+                continue;
+            }
+            if others && lane.in_flight >= self.slots.div_ceil(2) {
+                self.rotation.push_back(number);
+                continue;
+            }
+            let caller = Caller { bell: &self.bell, lane: number };
+            match lane.gate.enter(caller, lane.in_flight, now) {
+                Entry::Entered { probe } => {
+                    self.rotation.push_back(number);
+                    lane.in_flight += 1;
+                    self.in_flight += 1;
+                    let slot = nodes.pop_front(&mut lane.ready).expect("a lane that enters has a message");
+                    nodes.get_mut(slot).set_state(NodeState::InFlight);
+                    lane.probe = probe.map(|probe| (slot, probe)).or(lane.probe);
+                    return Some(slot);
                 }
-                continue;
+                Entry::AllOwn => lane.place = Place::Aside,
+                Entry::Wait(until) => {
+                    lane.place = Place::Parked(until);
+                    self.parked.insert((until, number));
+                }
             }
-            self.rotation.push_back(number);
-            if others && lane.in_flight >= self.limits.slots.div_ceil(2) {
-                continue;
-            }
-            lane.in_flight += 1;
-            self.in_flight += 1;
-            let slot = nodes.pop_front(&mut lane.ready).expect("a lane in rotation has a message");
-            nodes.get_mut(slot).set_state(NodeState::InFlight);
-            return Some(slot);
         }
         None
     }
 
-    /// A delivery is over.
-    pub fn free_slot(&mut self, number: u32) {
+    /// The first tick at which a lane that may not be tried now may be.
+    pub fn next_turn(&self) -> Option<u64> {
+        // Without a slot it would be in vain; the end of a delivery is a reason to look again anyway.
+        let (until, _) = self.parked.first().filter(|_| self.in_flight < self.slots)?;
+        Some(*until)
+    }
+
+    /// A delivery is over. Returns whether it met a closed circuit: see [`Gate::leave`].
+    pub fn free_slot(&mut self, slot: Slot, number: u32, signal: Signal, hold_until: Option<u64>, now: u64) -> bool {
         self.in_flight -= 1;
         let lane = &mut self.lanes[number as usize];
         lane.in_flight -= 1;
-        if lane.ready.is_occupied() {
+        let probe = lane.probe.take_if(|(probed, _)| *probed == slot).map(|(_, number)| number);
+        let caller = Caller { bell: &self.bell, lane: number };
+        let met_closed = lane.gate.leave(caller, probe, signal, hold_until, now);
+        if lane.ready.is_occupied() && lane.place == Place::Aside {
             self.join_rotation(number);
         }
+        met_closed
+    }
+
+    /// The same for a delivery of which nothing is known, at the present that was last told.
+    pub fn abandon_slot(&mut self, slot: Slot, number: u32) {
+        self.free_slot(slot, number, Signal::Nothing, None, self.tick);
     }
 
     /// Checks what must always hold, given what is in flight; for tests.
     pub fn check(&self, in_flight: u32) {
         assert_eq!(in_flight, self.in_flight, "a slot is held by a running attempt");
-        assert!(self.in_flight <= self.limits.slots, "slots bound what is in flight");
+        assert!(self.in_flight <= self.slots, "slots bound what is in flight");
         let lanes_in_flight: u32 = self.lanes.iter().map(|lane| lane.in_flight).sum();
         assert_eq!(lanes_in_flight, self.in_flight, "a slot is held by a lane");
-        for lane in &self.lanes {
-            assert!(lane.in_flight <= self.limits.lane_in_flight, "ORIGIN_IN_FLIGHT bounds a lane");
+        let live = self.by_origin.values().map(|number| (*number, &self.lanes[*number as usize]));
+        for (number, lane) in live {
+            let parked = matches!(lane.place, Place::Parked(until) if self.parked.contains(&(until, number)));
+            let in_rotation = self.rotation.contains(&number);
+            let (is_parked, is_in_rotation) = (matches!(lane.place, Place::Parked(_)), lane.place == Place::InRotation);
+            assert_eq!((parked, in_rotation), (is_parked, is_in_rotation), "a lane is where it says");
+            let may_wait = !lane.ready.is_occupied() || lane.in_flight > 0;
+            assert!(is_parked || is_in_rotation || may_wait, "a lane with something ready comes up again");
         }
     }
 
@@ -141,18 +216,51 @@ impl Lanes {
         (self.lanes.len(), self.by_origin.len())
     }
 
-    fn join_rotation(&mut self, number: u32) {
-        let lane = &mut self.lanes[number as usize];
-        if !lane.in_rotation {
-            lane.in_rotation = true;
-            self.rotation.push_back(number);
+    /// Brings back lanes whose time has come, or whose bell has rung.
+    fn unpark(&mut self) {
+        for number in self.bell.rung() {
+            // It may have gone since, and its number be another's: that one then looks once in vain.
+            if let Some(Lane { place: Place::Parked(until), .. }) = self.lanes.get(number as usize) {
+                self.parked.remove(&(*until, number));
+                self.join_rotation(number);
+            }
+        }
+        while let Some((_, number)) = self.parked.first().copied().filter(|(until, _)| *until <= self.tick) {
+            self.parked.pop_first();
+            self.join_rotation(number);
         }
     }
 
+    /// Takes a lane out of the rotation in which nothing is ready.
+    fn set_aside(&mut self, number: u32) {
+        let lane = &mut self.lanes[number as usize];
+        lane.place = Place::Aside;
+        if lane.messages == 0 {
+            self.retire(number);
+        } else {
+            // If it had been waiting for a turn, that is another's now.
+            lane.gate.withdraw(Caller { bell: &self.bell, lane: number }, self.tick);
+        }
+    }
+
+    fn join_rotation(&mut self, number: u32) {
+        self.lanes[number as usize].place = Place::InRotation;
+        self.rotation.push_back(number);
+    }
+
     fn open(&mut self, origin: OriginRef<'_>) -> u32 {
+        let gate = self.gates.open(origin);
         let origin = Rc::new(origin.to_origin());
-        let lane =
-            Lane { origin: Rc::clone(&origin), ready: List::default(), in_flight: 0, messages: 0, in_rotation: false };
+        let lane = Lane {
+            origin: Rc::clone(&origin),
+            gate,
+            ready: List::default(),
+            in_flight: 0,
+            messages: 0,
+            place: Place::Aside,
+            probe: None,
+            started_slowly: false,
+        };
         let number = match self.free.pop() {
             Some(number) => {
                 self.lanes[number as usize] = lane;
@@ -169,8 +277,13 @@ impl Lanes {
 
     /// Forgets a lane without messages, so that origins that are gone cost nothing.
     fn retire(&mut self, number: u32) {
-        let origin = Rc::clone(&self.lanes[number as usize].origin);
-        self.by_origin.remove(&origin);
+        let lane = &mut self.lanes[number as usize];
+        if let Place::Parked(until) = std::mem::replace(&mut lane.place, Place::Aside) {
+            self.parked.remove(&(until, number));
+        }
+        lane.gate.withdraw(Caller { bell: &self.bell, lane: number }, self.tick);
+        self.gates.close(&lane.origin, self.tick);
+        self.by_origin.remove(&lane.origin);
         self.free.push(number);
     }
 }

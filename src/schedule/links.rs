@@ -58,7 +58,14 @@ impl Nodes {
             self.0.push(vacant);
         }
         assert_eq!(self.get(slot).state(), NodeState::Vacant, "a slot is entered once");
-        self.get_mut(slot).lane = lane;
+        let node = self.get_mut(slot);
+        node.lane = lane;
+        node.set_replayed(false);
+    }
+
+    /// Slots that have been entered at some time are below this.
+    pub const fn slots(&self) -> usize {
+        self.0.len()
     }
 
     /// All slots that hold a message.

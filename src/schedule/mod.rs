@@ -4,8 +4,12 @@
 pub mod attempt;
 // How long to wait after a failure, or whether to give up.
 pub mod backoff;
+// Whether an origin may be tried.
+pub mod breaker;
 // Due times in 40 bits.
 mod due;
+// An origin as all cores share it.
+pub mod gate;
 // Recovered messages whose end may follow.
 mod held;
 // One lane per origin.

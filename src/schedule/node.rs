@@ -12,7 +12,7 @@ pub struct Node {
     pub lane: u32,
     due_low: u32,
     /// ```text
-    /// bit 0  8 due, its highest bits   8  11 attempts   19  9 bucket   28  1 maybe a duplicate   29  3 state
+    /// bit 0  8 due, its highest bits   8  10 attempts   18  1 replayed   19  9 bucket   28  1 maybe a duplicate   29  3 state
     /// ```
     rest: u32,
 }
@@ -58,7 +58,8 @@ pub const ATTEMPTS_MAX: u16 = (1 << ATTEMPTS.width) - 1;
 pub const BUCKETS_MAX: usize = 1 << BUCKET.width;
 
 const DUE_HIGH: Bits = Bits { shift: 0, width: 8 };
-const ATTEMPTS: Bits = Bits { shift: 8, width: 11 };
+const ATTEMPTS: Bits = Bits { shift: 8, width: 10 };
+const REPLAYED: Bits = Bits { shift: 18, width: 1 };
 const BUCKET: Bits = Bits { shift: 19, width: 9 };
 const MAYBE_DUPLICATE: Bits = Bits { shift: 28, width: 1 };
 const STATE: Bits = Bits { shift: 29, width: 3 };
@@ -91,7 +92,7 @@ impl Node {
 
     /// Attempts made, up to [`ATTEMPTS_MAX`].
     pub fn attempts(&self) -> u16 {
-        u16::try_from(ATTEMPTS.get(self.rest)).expect("11 bits")
+        u16::try_from(ATTEMPTS.get(self.rest)).expect("10 bits")
     }
 
     /// Changes the attempts made.
@@ -121,6 +122,16 @@ impl Node {
     /// Changes whether an earlier attempt may have reached the origin.
     pub fn set_maybe_duplicate(&mut self, maybe_duplicate: bool) {
         MAYBE_DUPLICATE.set(&mut self.rest, maybe_duplicate.into());
+    }
+
+    /// Whether the message was accepted later than its id says.
+    pub const fn replayed(&self) -> bool {
+        REPLAYED.get(self.rest) == 1
+    }
+
+    /// Changes whether the message was accepted later than its id says.
+    pub fn set_replayed(&mut self, replayed: bool) {
+        REPLAYED.set(&mut self.rest, replayed.into());
     }
 
     /// Where the message is.
@@ -162,21 +173,23 @@ mod tests {
         #[test]
         fn fields_do_not_touch_each_other(
             changes in prop::collection::vec(
-                (0..=DUE_MAX, 0..=ATTEMPTS_MAX, 0..BUCKETS_MAX, any::<bool>(), prop::sample::select(&STATES[..]), 0..5),
+                (0..=DUE_MAX, 0..=ATTEMPTS_MAX, 0..BUCKETS_MAX, any::<bool>(), prop::sample::select(&STATES[..]), 0..6),
                 1..20,
             ),
         ) {
             let mut node = Node::vacant(u32::MAX);
-            let mut expected = (0, 0, 0, false, NodeState::Vacant);
-            for (due, attempts, bucket, maybe_duplicate, state, which) in changes {
+            let mut expected = (0, 0, 0, false, false, NodeState::Vacant);
+            for (due, attempts, bucket, flag, state, which) in changes {
                 match which {
                     0 => (node.set_due(due), expected.0 = due).0,
                     1 => (node.set_attempts(attempts), expected.1 = attempts).0,
                     2 => (node.set_bucket(bucket), expected.2 = bucket).0,
-                    3 => (node.set_maybe_duplicate(maybe_duplicate), expected.3 = maybe_duplicate).0,
-                    _ => (node.set_state(state), expected.4 = state).0,
+                    3 => (node.set_maybe_duplicate(flag), expected.3 = flag).0,
+                    4 => (node.set_replayed(flag), expected.4 = flag).0,
+                    _ => (node.set_state(state), expected.5 = state).0,
                 }
-                let found = (node.due(), node.attempts(), node.bucket(), node.maybe_duplicate(), node.state());
+                let (due, attempts, bucket) = (node.due(), node.attempts(), node.bucket());
+                let found = (due, attempts, bucket, node.maybe_duplicate(), node.replayed(), node.state());
                 prop_assert_eq!(found, expected);
             }
         }

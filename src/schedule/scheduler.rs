@@ -1,8 +1,11 @@
 //! Whose turn it is: ready messages in the lanes of their origins, delayed ones in a wheel. Every verb is O(1).
 
 use std::rc::Rc;
+use std::sync::Arc;
 
+use super::breaker::Signal;
 use super::due;
+use super::gate::{Bell, Gates};
 use super::held::Held;
 use super::lanes::Lanes;
 use super::links::{List, NodeState, Nodes};
@@ -20,13 +23,11 @@ pub struct Now {
     pub tick: u64,
 }
 
-/// Bounds on what may be in flight.
+/// Bounds on the schedule of one shard; those on an origin are with [`Gates`], as all shards share it.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Deliveries in flight over all lanes.
     pub slots: u32,
-    /// Deliveries in flight to one origin.
-    pub lane_in_flight: u32,
     /// A due time is never taken to be further ahead than this, whatever the wall clock says.
     pub wait_max: Millis,
 }
@@ -96,7 +97,7 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// An empty schedule; `wall` is the present.
-    pub fn new(limits: Limits, wall: UnixMillis) -> Self {
+    pub fn new(limits: Limits, gates: Arc<Gates>, wall: UnixMillis) -> Self {
         Self {
             wait_max: limits.wait_max,
             wall,
@@ -104,9 +105,14 @@ impl Scheduler {
             landed: List::default(),
             held: Held::default(),
             wheel: Wheel::default(),
-            lanes: Lanes::new(limits),
+            lanes: Lanes::new(limits.slots, gates),
             counts: Counts::default(),
         }
+    }
+
+    /// Rung when [`Scheduler::next`] may have something new because of what other shards did.
+    pub const fn bell(&self) -> &Arc<Bell> {
+        self.lanes.bell()
     }
 
     /// Enters a message that is due at `due` (zero: at once).
@@ -129,11 +135,32 @@ impl Scheduler {
         id_of: impl Fn(Slot) -> MessageId,
     ) {
         let lane = self.lanes.enter(origin);
+        // What waited for a restart is overdue; all of it together must not run the origin over.
+        self.lanes.start_slowly(lane);
         self.nodes.enter(slot, lane);
         self.note(slot, due, attempts, maybe_duplicate);
         self.nodes.get_mut(slot).set_state(NodeState::Held);
         self.counts.held += 1;
         self.held.push(&mut self.nodes, slot, id_of);
+    }
+
+    /// Notes that a message was accepted later than its id says.
+    pub fn set_replayed(&mut self, slot: Slot) {
+        self.nodes.get_mut(slot).set_replayed(true);
+    }
+
+    /// Whether a message is neither in flight nor held, and was accepted when its id says.
+    pub fn may_expire(&self, slot: Slot) -> bool {
+        let node = self.nodes.get(slot);
+        match node.state() {
+            NodeState::Ready | NodeState::Landed | NodeState::Delayed => !node.replayed(),
+            NodeState::Held | NodeState::InFlight | NodeState::Concluding | NodeState::Vacant => false,
+        }
+    }
+
+    /// Slots are below this.
+    pub fn slots(&self) -> u32 {
+        u32::try_from(self.nodes.slots()).expect("slots are numbered in 32 bits")
     }
 
     /// Changes when a message is next due, wherever it is. One that is held stays so.
@@ -183,23 +210,27 @@ impl Scheduler {
             counts.ready += 1;
             lanes.make_ready(nodes, slot);
         });
-        if let Some(slot) = self.lanes.take_turn(&mut self.nodes) {
+        if let Some(slot) = self.lanes.take_turn(&mut self.nodes, now.tick) {
             self.counts.ready -= 1;
             self.counts.in_flight += 1;
             return Next::Order(self.order(slot));
         }
         // A tick between pieces, so that connections and commits get their turn.
         let piece = self.held.is_releasing().then_some(now.tick + 1);
-        self.wheel.next_due().into_iter().chain(piece).min().map_or(Next::Idle, Next::Wait)
+        let times = [self.wheel.next_due(), self.lanes.next_turn(), piece];
+        times.into_iter().flatten().min().map_or(Next::Idle, Next::Wait)
     }
 
     /// The attempt on an order is over: its slot is free at once, the message waits for its outcome to be durable.
-    pub fn release(&mut self, slot: Slot) {
+    ///
+    /// `signal` is what the attempt tells of the origin, `hold_until` a tick before which the origin asked not to be
+    /// tried, `now` the present tick. Returns whether the attempt met a closed circuit, so that a failure counts.
+    pub fn release(&mut self, slot: Slot, signal: Signal, hold_until: Option<u64>, now: u64) -> bool {
         let node = self.nodes.get_mut(slot);
         assert_eq!(node.state(), NodeState::InFlight, "only a running attempt ends");
         node.set_state(NodeState::Concluding);
         let lane = node.lane;
-        self.lanes.free_slot(lane);
+        self.lanes.free_slot(slot, lane, signal, hold_until, now)
     }
 
     /// A message is about to end without an attempt, wherever it is.
@@ -285,7 +316,7 @@ impl Scheduler {
             NodeState::Landed => self.nodes.unlink(&mut self.landed, slot),
             NodeState::Delayed => self.wheel.remove(&mut self.nodes, slot),
             NodeState::Held => self.held.remove(&mut self.nodes, slot),
-            NodeState::InFlight => self.lanes.free_slot(self.nodes.get(slot).lane),
+            NodeState::InFlight => self.lanes.abandon_slot(slot, self.nodes.get(slot).lane),
             NodeState::Concluding => {}
             NodeState::Vacant => panic!("only a live message is taken out"),
         }

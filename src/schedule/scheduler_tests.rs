@@ -6,8 +6,18 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::message::Scheme;
+use crate::schedule::breaker::Rules;
 
-const LIMITS: Limits = Limits { slots: 8, lane_in_flight: 6, wait_max: Millis(1_000_000) };
+const LIMITS: Limits = Limits { slots: 8, wait_max: Millis(1_000_000) };
+const RULES: Rules = Rules { failures: 0, probe_max: Millis(8000), in_flight_max: 6 };
+
+fn scheduler() -> Scheduler {
+    Scheduler::new(LIMITS, Gates::new(RULES), at(0).wall)
+}
+
+fn release(scheduler: &mut Scheduler, slot: u32, now: u64) {
+    scheduler.release(Slot(slot), Signal::Alive, None, now);
+}
 
 fn origin(name: &str) -> OriginRef<'_> {
     OriginRef { scheme: Scheme::Http, host: name, port: 80 }
@@ -32,7 +42,7 @@ fn add(scheduler: &mut Scheduler, slot: u32, host: &str, due: UnixMillis) {
 
 #[test]
 fn lanes_take_turns_and_keep_their_own_order() {
-    let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
+    let mut scheduler = scheduler();
     for (slot, host) in [(0, "a"), (1, "a"), (2, "a"), (3, "b"), (4, "b"), (5, "c")] {
         add(&mut scheduler, slot, host, UnixMillis(0));
     }
@@ -42,18 +52,18 @@ fn lanes_take_turns_and_keep_their_own_order() {
 
 #[test]
 fn a_lane_never_passes_origin_in_flight() {
-    let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
+    let mut scheduler = scheduler();
     for slot in 0..20 {
         add(&mut scheduler, slot, "hangs", UnixMillis(0));
     }
     assert_eq!(orders(&mut scheduler, at(0)).len(), 6);
-    scheduler.release(Slot(0));
+    release(&mut scheduler, 0, 0);
     assert_eq!(orders(&mut scheduler, at(0)), [(6, "hangs".to_owned())]);
 }
 
 #[test]
 fn a_lane_holds_at_most_half_of_the_slots_while_others_have_work() {
-    let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
+    let mut scheduler = scheduler();
     for slot in 0..20 {
         add(&mut scheduler, slot, "busy", UnixMillis(0));
         add(&mut scheduler, 20 + slot, "other", UnixMillis(0));
@@ -65,7 +75,7 @@ fn a_lane_holds_at_most_half_of_the_slots_while_others_have_work() {
 
 #[test]
 fn a_delayed_message_comes_at_its_due_time_and_not_before() {
-    let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
+    let mut scheduler = scheduler();
     add(&mut scheduler, 0, "a", at(500).wall);
     let Next::Wait(until) = scheduler.next(at(0)) else { panic!("nothing is due") };
     assert!(until <= 500);
@@ -75,10 +85,84 @@ fn a_delayed_message_comes_at_its_due_time_and_not_before() {
 
 #[test]
 fn a_due_time_far_ahead_of_a_wrong_clock_is_clamped() {
-    let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
+    let mut scheduler = scheduler();
     add(&mut scheduler, 0, "a", UnixMillis(u64::MAX / 2));
     assert!(matches!(scheduler.next(at(0)), Next::Wait(_)));
     assert_eq!(orders(&mut scheduler, at(LIMITS.wait_max.0)).len(), 1);
+}
+
+#[test]
+fn a_wall_clock_that_jumps_either_way_changes_no_wait_that_has_begun() {
+    for jumped in [0, 1_000_000_000] {
+        let mut scheduler = scheduler();
+        add(&mut scheduler, 0, "a", at(500).wall);
+        assert!(matches!(scheduler.next(at(0)), Next::Wait(_)));
+        let wall = UnixMillis(jumped);
+        assert!(matches!(scheduler.next(Now { wall, tick: 499 }), Next::Wait(500)));
+        assert!(matches!(scheduler.next(Now { wall, tick: 500 }), Next::Order(_)));
+    }
+}
+
+#[test]
+fn two_shards_share_the_bound_on_an_origin_and_wake_each_other() {
+    let gates = Gates::new(RULES);
+    let mut shards = [0, 1].map(|_| Scheduler::new(LIMITS, Arc::clone(&gates), at(0).wall));
+    for shard in &mut shards {
+        for slot in 0..20 {
+            add(shard, slot, "b", UnixMillis(0));
+        }
+    }
+    assert_eq!(orders(&mut shards[0], at(0)).len(), 6);
+    assert_eq!(orders(&mut shards[1], at(0)).len(), 0, "the bound is used up");
+    for slot in 0..3 {
+        release(&mut shards[0], slot, 1);
+    }
+    assert_eq!(orders(&mut shards[0], at(1)).len(), 2, "one place is the other's");
+    assert_eq!(orders(&mut shards[1], at(1)), [(0, "b".to_owned())], "it was told of its turn");
+    release(&mut shards[1], 0, 2);
+    assert_eq!(orders(&mut shards[1], at(2)).len(), 0);
+    assert_eq!(orders(&mut shards[0], at(2)).len(), 1, "now it is the first one's turn again");
+    shards.iter().for_each(Scheduler::check);
+}
+
+#[test]
+fn while_a_circuit_is_open_its_lane_waits_and_others_go_on() {
+    let gates = Gates::new(Rules { failures: 2, ..RULES });
+    let mut scheduler = Scheduler::new(LIMITS, gates, at(0).wall);
+    for slot in 0..10 {
+        add(&mut scheduler, slot, "down", UnixMillis(0));
+    }
+    assert_eq!(orders(&mut scheduler, at(0)).len(), 6);
+    let met_closed: Vec<bool> = (0..6).map(|slot| scheduler.release(Slot(slot), Signal::Failing, None, 0)).collect();
+    assert_eq!(met_closed, [true, true, false, false, false, false]);
+    (0..6).for_each(|slot| scheduler.remove(Slot(slot)));
+    assert!(matches!(scheduler.next(at(0)), Next::Wait(1000)));
+    add(&mut scheduler, 20, "up", UnixMillis(0));
+    assert_eq!(orders(&mut scheduler, at(500)), [(20, "up".to_owned())]);
+    assert_eq!(orders(&mut scheduler, at(1000)), [(6, "down".to_owned())], "a probe");
+    assert!(!scheduler.release(Slot(6), Signal::Alive, None, 1001));
+    scheduler.remove(Slot(6));
+    assert_eq!(orders(&mut scheduler, at(1001)), [(7, "down".to_owned())], "the ramp");
+    scheduler.check();
+}
+
+#[test]
+fn a_probe_that_ends_without_an_attempt_leaves_the_next_one_free() {
+    let gates = Gates::new(Rules { failures: 1, ..RULES });
+    let mut scheduler = Scheduler::new(LIMITS, gates, at(0).wall);
+    for slot in 0..5 {
+        add(&mut scheduler, slot, "down", UnixMillis(0));
+    }
+    assert_eq!(orders(&mut scheduler, at(0)).len(), 5);
+    for slot in 0..5 {
+        scheduler.release(Slot(slot), Signal::Failing, None, 0);
+        scheduler.reschedule(Slot(slot), UnixMillis(0), 1, false);
+    }
+    assert_eq!(orders(&mut scheduler, at(1000)), [(0, "down".to_owned())]);
+    // It ends by a record that was found meanwhile.
+    scheduler.remove(Slot(0));
+    assert_eq!(orders(&mut scheduler, at(1000)), [(1, "down".to_owned())]);
+    scheduler.check();
 }
 
 /// Ids that are as old as slots are low.
@@ -92,12 +176,23 @@ fn hold(scheduler: &mut Scheduler, slot: u32, due: UnixMillis) {
 
 fn slots(scheduler: &mut Scheduler, now: Now) -> Vec<u32> {
     scheduler.place_released(id_of);
-    orders(scheduler, now).into_iter().map(|(slot, _)| slot).collect()
+    let mut slots = Vec::new();
+    // Few at first: an origin whose messages waited for a restart is begun with slowly.
+    loop {
+        let orders = orders(scheduler, now);
+        if orders.is_empty() {
+            return slots;
+        }
+        for (slot, _) in orders {
+            release(scheduler, slot, now.tick);
+            slots.push(slot);
+        }
+    }
 }
 
 #[test]
 fn what_is_held_comes_only_when_released_and_may_be_a_duplicate_but_what_comes_meanwhile_is_not() {
-    let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
+    let mut scheduler = scheduler();
     hold(&mut scheduler, 0, UnixMillis(0));
     hold(&mut scheduler, 1, at(1000).wall);
     add(&mut scheduler, 2, "a", UnixMillis(0));
@@ -113,7 +208,7 @@ fn what_is_held_comes_only_when_released_and_may_be_a_duplicate_but_what_comes_m
 
 #[test]
 fn what_becomes_known_of_a_held_message_counts_once_it_is_released() {
-    let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
+    let mut scheduler = scheduler();
     for slot in 0..4 {
         hold(&mut scheduler, slot, UnixMillis(0));
     }
@@ -129,7 +224,7 @@ fn what_becomes_known_of_a_held_message_counts_once_it_is_released() {
 
 #[test]
 fn a_release_takes_its_time_and_lets_others_pass() {
-    let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
+    let mut scheduler = scheduler();
     let held = u32::try_from(2 * RELEASED_MAX + 1).expect("a few");
     for slot in 0..held {
         hold(&mut scheduler, slot, at(1_000_000).wall);
@@ -160,8 +255,8 @@ proptest! {
         half in any::<bool>(),
     ) {
         // As in a log whose survivors were written again, some of them again and again: each generation is in order.
-        let limits = Limits { slots: 1000, lane_in_flight: 1000, ..LIMITS };
-        let mut scheduler = Scheduler::new(limits, at(0).wall);
+        let gates = Gates::new(Rules { in_flight_max: 1000, ..RULES });
+        let mut scheduler = Scheduler::new(Limits { slots: 1000, ..LIMITS }, gates, at(0).wall);
         let mut live = Vec::new();
         for slot in generations.into_iter().flatten() {
             if !live.contains(&slot) {
@@ -186,12 +281,12 @@ proptest! {
 
 #[test]
 fn an_origin_without_messages_costs_nothing() {
-    let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
+    let mut scheduler = scheduler();
     for round in 0..1000 {
         let host = format!("host{round}");
         add(&mut scheduler, 0, &host, UnixMillis(0));
         assert_eq!(orders(&mut scheduler, at(round)).len(), 1);
-        scheduler.release(Slot(0));
+        release(&mut scheduler, 0, round);
         scheduler.remove(Slot(0));
     }
     let (lanes, origins) = scheduler.lanes.sizes();
@@ -224,7 +319,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #[test]
     fn every_message_is_in_one_state_whatever_happens_and_none_is_ordered_twice(steps in prop::collection::vec(step(), 1..200)) {
-        let mut scheduler = Scheduler::new(LIMITS, at(0).wall);
+        let mut scheduler = scheduler();
         let (mut now, mut live, mut running, mut held) = (0, Vec::<u32>::new(), Vec::<u32>::new(), BTreeSet::new());
         for step in steps {
             match step {
@@ -254,7 +349,7 @@ proptest! {
                 }
                 Step::Release(which) if !running.is_empty() => {
                     let slot = running[which % running.len()];
-                    scheduler.release(Slot(slot));
+                    release(&mut scheduler, slot, now);
                     scheduler.reschedule(Slot(slot), at(now + 10).wall, 1, true);
                     running.retain(|other| *other != slot);
                 }
@@ -275,7 +370,7 @@ proptest! {
         }
         // In the end all that is left can be delivered.
         for slot in running.drain(..) {
-            scheduler.release(Slot(slot));
+            release(&mut scheduler, slot, now);
             scheduler.remove(Slot(slot));
             live.retain(|other| *other != slot);
         }
@@ -283,7 +378,7 @@ proptest! {
         scheduler.release_held();
         scheduler.place_released(id_of);
         while let Next::Order(order) = scheduler.next(at(now)) {
-            scheduler.release(order.slot);
+            release(&mut scheduler, order.slot.0, now);
             scheduler.remove(order.slot);
             live.retain(|other| *other != order.slot.0);
             scheduler.check();

@@ -27,7 +27,10 @@ use crate::message::IdSource;
 use crate::metrics::ShardMetrics;
 use crate::net::Stream;
 use crate::schedule::backoff::Backoff;
+use crate::schedule::breaker;
+use crate::schedule::gate::Gates;
 use crate::schedule::scheduler::Limits;
+use crate::shard::conclude::RetryRules;
 use crate::shard::dead_letters::DeadLetters;
 use crate::shard::state::State;
 use crate::shard::{Settings, Shard, message_bytes_max};
@@ -60,6 +63,10 @@ pub struct CoreStart {
     pub control: Control,
     /// This core's end of it.
     pub inbox: ShardInbox,
+    /// The origins, as all cores share them.
+    pub gates: Arc<Gates>,
+    /// Where ticks begin, for all cores.
+    pub epoch: Instant,
     /// Turns true when the daemon stops.
     pub stop: watch::Receiver<bool>,
     /// Where this core tells that it takes messages.
@@ -112,7 +119,7 @@ pub async fn run<D: Disk, S: Stream>(disk: D, wrap: Wrap<S>, start: CoreStart) -
     let (space, dead_space) = spaces(&start);
     let messages = look(&disk, &start, &config.transaction_log, space, 0).await?;
     let dead = look(&disk, &start, &config.dead_letter, dead_space, messages.survey.longest).await?;
-    let (mut state, mut graves) = (State::new(limits(&start), unix_now()), Index::default());
+    let (mut state, mut graves) = (State::new(limits(&start), Arc::clone(&start.gates), unix_now()), Index::default());
     state.add_segments(&messages.survey);
     graves.add_segments(&dead.survey);
     let mut ids = IdSource::new(start.seed);
@@ -198,6 +205,8 @@ fn spawn_log_loops<D: Disk>(shard: &Rc<Shard<D>>, recovery: &Recovery<D>, failed
     }
     let relocating = Rc::clone(shard);
     spawn_local(async move { relocating.relocate_loop().await });
+    let expiring = Rc::clone(shard);
+    spawn_local(async move { expiring.expiry_loop().await });
     let (committing, failing) = (Rc::clone(shard), failed.clone());
     spawn_local(async move {
         let error = committing.commit_loop(messages).await;
@@ -315,24 +324,37 @@ pub(super) fn phase<D: Disk>(shard: &Shard<D>) -> Phase {
     }
 }
 
-/// A core's slice of the workers and of each origin's deliveries: dealt out, at least one each.
+/// A core's slice of the workers: dealt out, at least one each.
 pub(super) fn limits(start: &CoreStart) -> Limits {
     let share = |total: u32| (total / start.shards + u32::from(start.shard < total % start.shards)).max(1);
-    let backoff = backoff(&start.config);
     Limits {
         slots: share(start.config.worker) * start.config.worker_in_flight,
-        lane_in_flight: share(start.config.origin_in_flight),
-        wait_max: backoff.longest(),
+        wait_max: retry_rules(&start.config).wait_max(),
     }
 }
 
-fn backoff(config: &Config) -> Backoff {
-    Backoff {
+/// How an origin is treated, over all cores.
+pub(super) const fn origin_rules(config: &Config) -> breaker::Rules {
+    breaker::Rules {
+        failures: config.breaker_failures,
+        probe_max: config.breaker_probe_max,
+        in_flight_max: config.origin_in_flight,
+    }
+}
+
+const fn retry_rules(config: &Config) -> RetryRules {
+    let backoff = Backoff {
         base: config.backoff_base,
         factor: config.backoff_factor,
         max: config.backoff_max,
         jitter: config.backoff_jitter,
         retries_max: config.retry_limit,
+    };
+    RetryRules {
+        backoff,
+        retry_after_max: config.retry_after_max,
+        no_retry: config.no_retry_status,
+        message_ttl: config.message_ttl,
     }
 }
 
@@ -358,7 +380,8 @@ fn settings(start: &CoreStart) -> Settings {
     let config = &start.config;
     Settings {
         default_timeout: config.default_timeout,
-        backoff: backoff(config),
+        retry: retry_rules(config),
+        epoch: start.epoch,
         keep_all: config.event_sourcing,
         corrupt: corrupt_dir(config),
         origin_share: config.origin_log_share,

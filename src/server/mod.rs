@@ -21,13 +21,15 @@ use self::backend::Backend;
 use self::core::{CoreError, CoreStart};
 use crate::admin;
 use crate::config::{Config, Listen};
-use crate::control::Control;
+use crate::control::{Control, Shared};
 use crate::delivery::tls::{self, TlsError};
 use crate::disk::portable::PortableDisk;
 use crate::disk::uring::UringDisk;
 use crate::ingress::listener::{self, BindError};
 use crate::limits::{CACHE_BYTES_MAX, READ_BYTES_MIN, RECOVERY_READ_BYTES, RECOVERY_READS_MAX};
 use crate::net::{portable, uring};
+use crate::schedule::gate::Gates;
+use crate::time::monotonic_now;
 use crate::wal::lock::{self, LockError};
 
 /// Why the daemon did not start, or had to stop.
@@ -88,7 +90,14 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
     let tls = tls::client_config(config.tls_ca.as_deref())?;
     let (sockets, data) = listener::bind(config.listen, config.cores.len())?;
     let admin = bind_admin(config.admin_listen)?;
-    let (control, inboxes) = Control::new(config.cores.len(), config.transaction_log.clone(), backend.as_str());
+    let gates = Gates::new(core::origin_rules(&config));
+    let shared = Shared {
+        log_dir: config.transaction_log.clone(),
+        backend: backend.as_str(),
+        open_origins: Arc::clone(gates.open_origins()),
+    };
+    let (control, inboxes) = Control::new(config.cores.len(), shared);
+    let epoch = monotonic_now();
     let (stop, _) = watch::channel(false);
     let (ready, readies) = mpsc::channel(config.cores.len());
     let shards = u32::try_from(config.cores.len()).expect("CORES_MAX is small");
@@ -103,6 +112,8 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
             tls: Arc::clone(&tls),
             control: control.clone(),
             inbox,
+            gates: Arc::clone(&gates),
+            epoch,
             stop: stop.subscribe(),
             ready: ready.clone(),
             seed: u64::from_le_bytes(random()?),

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::adopt;
-use super::core::{CoreError, CoreStart, corrupt_dir, limits, phase};
+use super::core::{CoreError, CoreStart, corrupt_dir, limits, origin_rules, phase};
 use crate::config::Config;
 use crate::control::ShardStatus;
 use crate::disk::Disk;
+use crate::schedule::gate::Gates;
 use crate::schedule::scheduler::Limits;
 use crate::shard::Shard;
 use crate::shard::state::State;
@@ -97,7 +98,7 @@ impl<D: Disk> Orphans<D> {
             adopt::dead_letters(disk, &orphan, &corrupt, shard).await?;
         }
         for orphan in adopt::orphans(disk, &config.transaction_log, self.shard, self.shards).await? {
-            let theirs = State::new(self.limits, unix_now());
+            let theirs = State::new(self.limits, Gates::new(origin_rules(config)), unix_now());
             adopted += adopt::messages(disk, &orphan, &corrupt, shard, theirs).await?;
         }
         Ok(adopted)

@@ -7,6 +7,8 @@ pub mod cache;
 pub mod conclude;
 // Messages that were given up.
 pub mod dead_letters;
+// Messages that have outlived their time.
+mod expiry;
 // The verbs of the workers.
 mod orders;
 // When to relocate, and how fast.
@@ -21,6 +23,8 @@ pub mod state;
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Wake;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -29,13 +33,13 @@ use crate::disk::{Disk, DiskError};
 use crate::limits::{BLOCK_BYTES, CACHE_BYTES_MAX, to_usize};
 use crate::message::{Draft, IdSource, MessageId, OriginRef, Xorshift};
 use crate::metrics::{Gauges, ShardMetrics};
-use crate::schedule::backoff::Backoff;
-use crate::time::{Clock, Millis, monotonic_now};
+use crate::time::{Clock, Millis};
 use crate::wal::batch::{Batch, Sealed};
 use crate::wal::log::{Log, Need};
 use crate::wal::payload::{Accepted, Payload, Progress};
 use crate::wal::segment::Sealed as SegmentEnd;
 use crate::wal::ticket::Ticket;
+use conclude::RetryRules;
 use dead_letters::DeadLetters;
 pub use orders::Stored;
 use state::State;
@@ -46,7 +50,9 @@ pub struct Settings {
     /// Bound on an attempt of a message that brought none.
     pub default_timeout: Millis,
     /// When to retry, and when to give up.
-    pub backoff: Backoff,
+    pub retry: RetryRules,
+    /// Where ticks begin: the same for all shards, as they share gates.
+    pub epoch: Instant,
     /// Nothing is ever reclaimed.
     pub keep_all: bool,
     /// Memory for messages between the socket and the disk, in bytes.
@@ -89,10 +95,9 @@ pub struct Shard<D: Disk> {
     random: RefCell<Xorshift>,
     metrics: ShardMetrics,
     memory: Rc<Cell<usize>>,
-    work: Notify,
+    work: Arc<Work>,
     draining: Cell<bool>,
     drain: Notify,
-    started: Instant,
     /// The log has been read to its end.
     recovered: Cell<bool>,
     /// Bytes of all batches written.
@@ -103,6 +108,22 @@ pub struct Shard<D: Disk> {
     relocating: Cell<bool>,
     /// Bytes that the log may grow to.
     log_bytes_max: Cell<u64>,
+}
+
+/// Tells the workers that there may be something to do; other cores do so too.
+#[derive(Debug, Default)]
+struct Work(Notify);
+
+impl Work {
+    fn notify_one(&self) {
+        self.0.notify_one();
+    }
+}
+
+impl Wake for Work {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
 }
 
 /// Memory promised to one message until this is dropped.
@@ -130,6 +151,8 @@ impl<D: Disk> Shard<D> {
         metrics: ShardMetrics,
         seed: u64,
     ) -> Self {
+        let work = Arc::new(Work::default());
+        state.bell().set_waker(Arc::clone(&work).into());
         Self {
             settings,
             state: RefCell::new(state),
@@ -140,10 +163,9 @@ impl<D: Disk> Shard<D> {
             random: RefCell::new(Xorshift::new(seed)),
             metrics,
             memory: Rc::default(),
-            work: Notify::new(),
+            work,
             draining: Cell::new(false),
             drain: Notify::new(),
-            started: monotonic_now(),
             recovered: Cell::new(false),
             written_bytes: Cell::new(0),
             shrink: Notify::new(),

@@ -5,24 +5,26 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::Shard;
-use super::conclude::{self, Conclusion};
+use super::conclude::{self, Before, Conclusion};
 use crate::disk::Disk;
 use crate::limits::{ANSWER_BYTES_MAX, BLOCK_BYTES, HISTORY_MAX, POSTPONE_MS, SPACE_POLL_MS};
 use crate::message::{MessageId, Slot};
 use crate::schedule::attempt::{Attempt, Failure, Outcome};
+use crate::schedule::breaker::Signal;
 use crate::schedule::scheduler::{Next, Now, Order};
 use crate::time::{Millis, UnixMillis, monotonic_now};
 use crate::wal::files::ReadError;
 use crate::wal::index::{Location, RecordStart};
 use crate::wal::log::Need;
-use crate::wal::payload::{Accepted, Death, Payload, Progress, TRIED_BYTES, Tried};
+use crate::wal::payload::{Accepted, Death, Payload, Progress, TRIED_BYTES};
 use crate::wal::record::{HEADER_BYTES, Kind};
 
 /// A message read back for delivery.
 #[derive(Clone, Debug)]
 pub struct Stored {
     record: Bytes,
-    history: Vec<Tried>,
+    /// By its newest retry.
+    progress: Progress,
 }
 
 impl Stored {
@@ -31,6 +33,11 @@ impl Stored {
         let payload = Payload::decode(Kind::Accepted, &self.record);
         let Ok(Payload::Accepted(message)) = payload else { panic!("decoded once already, when it was read") };
         message
+    }
+
+    /// The exact number of an ordered attempt, from 1: the schedule counts no further than it must.
+    pub fn attempt(&self, order: &Order) -> u16 {
+        order.attempt.max(self.progress.attempts.saturating_add(1))
     }
 
     /// A part of the message as bytes of their own, without a copy.
@@ -56,12 +63,12 @@ impl<D: Disk> Shard<D> {
 
     /// Resolves when [`Shard::next_order`] may have something new.
     pub async fn work(&self) {
-        self.work.notified().await;
+        self.work.0.notified().await;
     }
 
     /// The monotonic tick that [`Next::Wait`] counts in, as an instant.
     pub fn instant_of_tick(&self, tick: u64) -> Instant {
-        self.started + Millis(tick).duration()
+        self.settings.epoch + Millis(tick).duration()
     }
 
     /// Id of a message in flight.
@@ -94,9 +101,9 @@ impl<D: Disk> Shard<D> {
     async fn fetch_from(&self, slot: Slot, places: (Location, Option<RecordStart>)) -> Result<Stored, ReadError> {
         let (at, retry) = places;
         let record = self.read(at).await?;
-        let mut stored = Stored { record: record.slice(HEADER_BYTES..), history: Vec::new() };
+        let mut stored = Stored { record: record.slice(HEADER_BYTES..), progress: Progress::default() };
         let progress = self.read_progress(retry, || self.places(slot) == places).await?;
-        stored.history = progress.unwrap_or_else(|| stored.message().progress).history;
+        stored.progress = progress.unwrap_or_else(|| stored.message().progress);
         Ok(stored)
     }
 
@@ -163,44 +170,86 @@ impl<D: Disk> Shard<D> {
     /// outcome is durable.
     pub async fn conclude(&self, order: &Order, stored: &Stored, attempt: &Attempt) {
         let now = self.settings.clock.now();
-        let id = self.id(order.slot);
+        let (id, rules) = (self.id(order.slot), &self.settings.retry);
         let message = stored.message();
         self.metrics.attempt(attempt.outcome, attempt.elapsed);
         if order.maybe_duplicate {
             self.metrics.maybe_duplicate();
         }
-        self.state.borrow_mut().release(order.slot);
+        let tick = self.now().tick;
+        let asked = rules.asked_wait(attempt, now).filter(|_| conclude::holds_origin(attempt));
+        let hold_until = asked.map(|wait| tick.saturating_add(wait.0));
+        let counts = self.state.borrow_mut().release(order.slot, conclude::signal(attempt), hold_until, tick);
         let random = self.random.borrow_mut().next();
-        let (history, before) = (stored.history.clone(), order.maybe_duplicate);
-        let backoff = &self.settings.backoff;
-        match conclude::conclude(attempt, order.attempt, history, before, backoff, now, random) {
+        let before = Before {
+            accepted: message.accepted,
+            attempt: stored.attempt(order),
+            written: stored.progress.attempts,
+            history: stored.progress.history.clone(),
+            maybe_duplicate: order.maybe_duplicate,
+        };
+        match conclude::conclude(attempt, before, counts, rules, now, random) {
             Conclusion::Delivered => {
                 self.metrics.delivered(now.since(message.accepted));
-                let status = attempt.status.unwrap_or(0);
-                self.log.append(id, &Payload::Delivered { at: now, attempts: order.attempt, status });
+                let (attempts, status) = (stored.attempt(order), attempt.status.unwrap_or(0));
+                self.log.append(id, &Payload::Delivered { at: now, attempts, status });
             }
             // A full log must not grow with the retries of an origin that is down; it needs its last space for ends.
             // What is not written down is an attempt more after a restart.
             Conclusion::Retry(progress) if !self.log.has_room(Need::Retry, progress.history.len() * TRIED_BYTES) => {
-                let Progress { due, attempts, maybe_duplicate, .. } = progress;
+                let Progress { due, maybe_duplicate, .. } = progress;
+                // The number is all that tells of it, and what does not count must not.
+                let attempts = if counts { order.attempt } else { order.attempt - 1 };
                 self.state.borrow_mut().postpone(order.slot, due, attempts, maybe_duplicate);
                 self.work.notify_one();
             }
             Conclusion::Retry(progress) => {
-                tracing::debug!(%id, origin = %order.origin, attempt = order.attempt, outcome = name(attempt.outcome), "will be retried");
+                tracing::debug!(%id, origin = %order.origin, attempt = progress.attempts, outcome = name(attempt.outcome), counts, "will be retried");
                 self.log.append(id, &Payload::Retry(progress));
             }
-            // It stays where it is until its dead letter has a place; the attempts that are made meanwhile are extra.
-            Conclusion::GiveUp(_, progress) if !self.can_bury(message.head.len() + message.body.len()) => {
-                tracing::warn!(%id, origin = %order.origin, "no space for a dead letter: the message is put off");
-                let (attempts, maybe_duplicate) = (progress.attempts, progress.maybe_duplicate);
-                self.put_off(order.slot, attempts, maybe_duplicate);
-            }
             Conclusion::GiveUp(failure, progress) => {
-                self.bury(id, Accepted { progress, ..message }, attempt, failure, now).await;
-                tracing::warn!(%id, origin = %order.origin, attempts = order.attempt, class = failure.as_str(), status = attempt.status, "dead-lettered");
+                let death = Death { at: now, failure, status: attempt.status, answer: &attempt.answer };
+                self.give_up(order.slot, Accepted { progress, ..message }, death).await;
             }
         }
+    }
+
+    /// Whether a message that is about to be attempted has outlived `MESSAGE_TTL`.
+    pub fn has_expired(&self, message: &Accepted<'_>) -> bool {
+        self.settings.retry.has_expired(message.accepted, self.settings.clock.now())
+    }
+
+    /// Ends an ordered message that has outlived `MESSAGE_TTL`, without an attempt.
+    pub async fn expire(&self, order: &Order, stored: &Stored) {
+        self.state.borrow_mut().release(order.slot, Signal::Nothing, None, self.now().tick);
+        self.give_up_expired(order.slot, stored).await;
+    }
+
+    /// Makes a dead letter of a message in the schedule's hands that has outlived `MESSAGE_TTL`.
+    pub(super) async fn give_up_expired(&self, slot: Slot, stored: &Stored) {
+        let (attempts, maybe_duplicate) = self.state.borrow().progress(slot);
+        let progress = &stored.progress;
+        let attempts = attempts.max(progress.attempts);
+        let progress = Progress { due: UnixMillis(0), attempts, maybe_duplicate, history: progress.history.clone() };
+        let status = progress.history.last().and_then(|tried| tried.status);
+        let death = Death { at: self.settings.clock.now(), failure: Failure::Expired, status, answer: &[] };
+        self.give_up(slot, Accepted { progress, ..stored.message() }, death).await;
+    }
+
+    /// Makes a dead letter of a message whose slot of delivery is free. Where there is no room for one it stays where it
+    /// is; the attempts that are made meanwhile are extra.
+    async fn give_up(&self, slot: Slot, message: Accepted<'_>, death: Death<'_>) {
+        let (id, failure, status) = (self.id(slot), death.failure, death.status);
+        let origin = message.origin.to_origin();
+        let Progress { attempts, maybe_duplicate, .. } = message.progress;
+        if !self.can_bury(message.head.len() + message.body.len()) {
+            tracing::warn!(%id, %origin, "no space for a dead letter: the message is put off");
+            return self.put_off(slot, attempts, maybe_duplicate);
+        }
+        // Others need not wait for the disk.
+        self.work.notify_one();
+        self.bury(id, message, death).await;
+        tracing::warn!(%id, %origin, attempts, class = failure.as_str(), status, "dead-lettered");
     }
 
     /// Whether the dead letter log has room for a message of `message_bytes`, head and body.
@@ -210,8 +259,8 @@ impl<D: Disk> Shard<D> {
     }
 
     /// Makes a dead letter durable before the transaction log lets go of the message.
-    async fn bury(&self, id: MessageId, message: Accepted<'_>, attempt: &Attempt, failure: Failure, at: UnixMillis) {
-        let death = Death { at, failure, status: attempt.status, answer: &attempt.answer };
+    async fn bury(&self, id: MessageId, message: Accepted<'_>, death: Death<'_>) {
+        let (at, failure) = (death.at, death.failure);
         let ticket = self.dead_letters.append(id, message, death);
         if ticket.await.is_ok() {
             self.metrics.dead_letter(failure);
@@ -228,13 +277,13 @@ impl<D: Disk> Shard<D> {
     pub async fn conclude_buried(&self, slot: Slot) -> Result<bool, ReadError> {
         let id = self.id(slot);
         let Some(death) = self.dead_letters.find(id).await? else { return Ok(false) };
-        self.state.borrow_mut().release(slot);
+        self.state.borrow_mut().release(slot, Signal::Nothing, None, self.now().tick);
         self.note_dead_letter(id, death.failure, death.at);
         Ok(true)
     }
 
-    fn now(&self) -> Now {
-        let elapsed = monotonic_now().saturating_duration_since(self.started).as_millis();
+    pub(super) fn now(&self) -> Now {
+        let elapsed = monotonic_now().saturating_duration_since(self.settings.epoch).as_millis();
         Now { wall: self.settings.clock.now(), tick: u64::try_from(elapsed).unwrap_or(u64::MAX) }
     }
 }

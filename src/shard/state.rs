@@ -1,7 +1,11 @@
 //! A shard's durable state: the fold over its log. [`State::apply`] is the only function that changes it, live and, as
 //! [`State::recover`], in recovery alike.
 
+use std::sync::Arc;
+
 use crate::message::{MessageId, OriginRef, Slot};
+use crate::schedule::breaker::Signal;
+use crate::schedule::gate::{Bell, Gates};
 use crate::schedule::links::NodeState;
 use crate::schedule::scheduler::{Counts, Limits, Next, Now, Scheduler};
 use crate::time::UnixMillis;
@@ -20,8 +24,13 @@ pub struct State {
 
 impl State {
     /// Empty; `wall` is the present.
-    pub fn new(limits: Limits, wall: UnixMillis) -> Self {
-        Self { index: Index::default(), schedule: Scheduler::new(limits, wall), lane_bytes: Vec::new() }
+    pub fn new(limits: Limits, gates: Arc<Gates>, wall: UnixMillis) -> Self {
+        Self { index: Index::default(), schedule: Scheduler::new(limits, gates, wall), lane_bytes: Vec::new() }
+    }
+
+    /// Rung when [`State::next`] may have something new because of what other shards did.
+    pub const fn bell(&self) -> &Arc<Bell> {
+        self.schedule.bell()
     }
 
     /// Applies one record that has just become durable.
@@ -46,6 +55,9 @@ impl State {
                 Inserted::New(slot) => {
                     // Written again and yet unknown: taken over from another shard, and not all of it is here yet.
                     self.schedule(slot, message, hold || message.again);
+                    if message.accepted > id.accepted() {
+                        self.schedule.set_replayed(slot);
+                    }
                     *self.bytes_beside(slot) += u64::from(at.bytes);
                 }
                 Inserted::Moved { slot, from } => {
@@ -109,9 +121,9 @@ impl State {
         self.schedule.next(now)
     }
 
-    /// The attempt on an order is over; its outcome is on its way.
-    pub fn release(&mut self, slot: Slot) {
-        self.schedule.release(slot);
+    /// The attempt on an order is over; its outcome is on its way. See [`Scheduler::release`].
+    pub fn release(&mut self, slot: Slot, signal: Signal, hold_until: Option<u64>, now: u64) -> bool {
+        self.schedule.release(slot, signal, hold_until, now)
     }
 
     /// Takes a live message out of the schedule wherever it is: its end is on its way.
@@ -119,6 +131,22 @@ impl State {
         if let Some(slot) = self.index.find(id) {
             self.schedule.conclude(slot);
         }
+    }
+
+    /// Messages older than `before` that wait for an attempt, among `count` slots from `from` on; moves `from` on. Not
+    /// those that were replayed, whose record alone says since when they live.
+    pub fn overdue(&self, from: &mut u32, count: u32, before: UnixMillis) -> Vec<MessageId> {
+        let slots = self.schedule.slots();
+        let start = if *from < slots { *from } else { 0 };
+        let end = slots.min(start.saturating_add(count));
+        *from = end;
+        let waiting = (start..end).map(Slot).filter(|slot| self.schedule.may_expire(*slot));
+        waiting.map(|slot| self.index.id(slot)).filter(|id| id.accepted() <= before).collect()
+    }
+
+    /// The slot of a message that waits for an attempt.
+    pub fn find_waiting(&self, id: MessageId) -> Option<Slot> {
+        self.index.find(id).filter(|slot| self.schedule.may_expire(*slot))
     }
 
     /// Makes a message due again without a record of it, for as long as the process lives: a restart goes by the log.

@@ -4,13 +4,15 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::message::Scheme;
+use crate::schedule::breaker;
 use crate::time::Millis;
 use crate::wal::payload::Progress;
 
 const NOW: Now = Now { wall: UnixMillis(1_700_000_000_000), tick: 5 };
 
 fn state() -> State {
-    State::new(Limits { slots: 8, lane_in_flight: 8, wait_max: Millis(1000) }, NOW.wall)
+    let gates = Gates::new(breaker::Rules { failures: 0, probe_max: Millis(1000), in_flight_max: 8 });
+    State::new(Limits { slots: 8, wait_max: Millis(1000) }, gates, NOW.wall)
 }
 
 fn id(n: u8) -> MessageId {
@@ -60,6 +62,7 @@ fn a_recovered_message_waits_for_the_end_of_the_log_but_an_accepted_one_does_not
     state.apply(id(3), &accepted("a"), at(7, 4128, 100));
     let accepted = state.index().find(id(3));
     assert_eq!((next(&mut state), next(&mut state)), (accepted, None));
+    state.release(accepted.expect("alive"), Signal::Alive, None, NOW.tick);
     // Its end stands further on in the log.
     state.recover(id(1), &DELIVERED, at(1, 4128, 44));
     state.check();
@@ -99,7 +102,7 @@ fn a_message_may_be_written_again_unless_its_outcome_is_on_its_way() {
     assert_eq!(state.relocatable(id(2), place.start()), None, "it is not alive");
     assert_eq!(next(&mut state), Some(slot));
     assert_eq!(state.relocatable(id(1), place.start()), Some(slot), "an attempt runs");
-    state.release(slot);
+    state.release(slot, Signal::Alive, None, NOW.tick);
     assert_eq!(state.relocatable(id(1), place.start()), None, "its outcome is on its way");
     state.apply(id(1), &retry(NOW.wall.plus(Millis(10))), at(0, 4400, 48));
     assert_eq!(state.relocatable(id(1), place.start()), Some(slot));
@@ -125,7 +128,7 @@ proptest! {
                 3 => state.apply(id(n), &DELIVERED, at),
                 4 => {
                     if let Some(slot) = next(&mut state) {
-                        state.release(slot);
+                        state.release(slot, Signal::Alive, None, NOW.tick);
                     }
                 }
                 _ => state.settle(),

@@ -12,7 +12,7 @@ const SHARD: u32 = 3;
 const SEGMENT: u32 = 7;
 
 fn retry(tried: usize) -> Payload<'static> {
-    let tried = vec![Tried { at: UnixMillis(1), failure: Failure::Reset, status: None }; tried];
+    let tried = vec![Tried { at: UnixMillis(1), failure: Failure::Reset, status: None, spared: false }; tried];
     Payload::Retry(Progress { due: UnixMillis(9), attempts: 1, maybe_duplicate: true, history: tried })
 }
 

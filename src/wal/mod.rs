@@ -84,8 +84,9 @@
 //! lost               0 8 at; the message was found damaged when it was read back, and set aside
 //!
 //! tagged field       0 2 tag      2 2 0                4 4 bytes of the value   8 .. value
-//!   1 history        12 bytes per failed attempt: at 8, class 1, 0 1, status 2 (0: none)
-//!   2 death          12 bytes, the same layout: when, why, last status   (dead letter only)
+//!   1 history        12 bytes per failed attempt: at 8, class 1, flags 1, status 2 (0: none);
+//!                    flags: 1 it met an open circuit and does not count against RETRYLIMIT
+//!   2 death          12 bytes, the same layout, flags 0: when, why, last status   (dead letter only)
 //!   3 answer         start of the last answer's body                     (dead letter only)
 //! ```
 //!

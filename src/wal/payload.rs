@@ -159,7 +159,7 @@ impl<'a> Payload<'a> {
             Kind::Accepted => message::decode(bytes, &[TAG_HISTORY]).map(|(message, _)| Self::Accepted(message)),
             Kind::DeadLetter => {
                 let (message, fields) = message::decode(bytes, &[TAG_HISTORY, TAG_DEATH, TAG_ANSWER])?;
-                let (Tried { at, failure, status }, answer) =
+                let (Tried { at, failure, status, .. }, answer) =
                     fields.death.zip(fields.answer).ok_or(PayloadError::Lengths)?;
                 Ok(Self::DeadLetter(message, Death { at, failure, status, answer }))
             }

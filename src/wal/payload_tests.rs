@@ -7,8 +7,9 @@ use crate::message::{OriginRef, Scheme};
 use crate::time::Millis;
 
 fn progress() -> impl Strategy<Value = Progress> {
-    let tried = (any::<u64>(), 0..Failure::ALL.len(), prop::option::of(1..1000_u16))
-        .prop_map(|(at, which, status)| Tried { at: UnixMillis(at), failure: Failure::ALL[which], status });
+    let tried = (any::<u64>(), 0..Failure::ALL.len(), prop::option::of(1..1000_u16), any::<bool>()).prop_map(
+        |(at, which, status, spared)| Tried { at: UnixMillis(at), failure: Failure::ALL[which], status, spared },
+    );
     (any::<u64>(), any::<u16>(), any::<bool>(), prop::collection::vec(tried, 0..5)).prop_map(
         |(due, attempts, maybe_duplicate, history)| Progress {
             due: UnixMillis(due),
@@ -82,7 +83,7 @@ fn flags_of_a_newer_version_are_refused() {
 #[test]
 fn bytes_that_no_payload_is_written_as_are_refused() {
     let at = UnixMillis(1);
-    let tried = Tried { at, failure: Failure::Reset, status: None };
+    let tried = Tried { at, failure: Failure::Reset, status: None, spared: false };
     let progress = Progress { history: vec![tried], ..Progress::default() };
     let host = OriginRef { scheme: Scheme::Http, host: "b", port: 80 };
     let message = Accepted {
@@ -111,13 +112,14 @@ fn bytes_that_no_payload_is_written_as_are_refused() {
         (Kind::Lost, encoded(&Payload::Lost { at }), vec![0]),
         (Kind::Retry, with(&retry, 11, 1), vec![]),
         (Kind::Retry, with(&retry, 16 + 2, 1), vec![]),
-        (Kind::Retry, with(&retry, 16 + 8 + 9, 1), vec![]),
+        (Kind::Retry, with(&retry, 16 + 8 + 9, 2), vec![]),
         (Kind::Retry, retry.clone(), retry[16..].to_vec()),
         (Kind::Retry, retry[..16].to_vec(), vec![1, 0, 0, 0, 0, 0, 0, 0]),
         (Kind::Retry, retry, vec![3, 0, 0, 0, 0, 0, 0, 0]),
         (Kind::Accepted, with(&accepted, fields, 3), vec![]),
         (Kind::Accepted, letter.clone(), vec![]),
         (Kind::DeadLetter, with(&letter, fields + 20 + 20, 2), vec![]),
+        (Kind::DeadLetter, with(&letter, fields + 20 + 8 + 9, 1), vec![]),
         (Kind::DeadLetter, accepted, vec![]),
     ];
     for (row, (kind, mut bytes, behind)) in refused.into_iter().enumerate() {

@@ -26,6 +26,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("BACKOFF_BASE", "50ms"),
     ("BACKOFF_FACTOR", "2"),
     ("BACKOFF_MAX", "500ms"),
+    ("RETRY_AFTER_MAX", "500ms"),
     ("RETRYLIMIT", "1000"),
 ];
 

@@ -34,6 +34,8 @@ pub struct Received {
 pub enum Reply {
     /// A status, with a short body.
     Status(u16),
+    /// The same with further fields, each with its CRLF.
+    With(u16, &'static str),
     /// No answer until [`Origin::release`], then a 200.
     Hold,
     /// The connection is closed without an answer.
@@ -192,8 +194,12 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, shared: &Shared)
             }
             reply = Reply::Status(200);
         }
-        let Reply::Status(status) = reply else { return };
-        let answer = format!("HTTP/1.1 {status} Said\r\nContent-Length: 4\r\n\r\nsaid");
+        let (status, fields) = match reply {
+            Reply::Status(status) => (status, ""),
+            Reply::With(status, fields) => (status, fields),
+            Reply::Hold | Reply::Close => return,
+        };
+        let answer = format!("HTTP/1.1 {status} Said\r\n{fields}Content-Length: 4\r\n\r\nsaid");
         if stream.write_all(answer.as_bytes()).await.is_err() {
             return;
         }

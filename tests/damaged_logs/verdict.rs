@@ -6,6 +6,8 @@ use std::rc::Rc;
 
 use dispatcher::limits::{BLOCK_BYTES, SEGMENTS_MAX};
 use dispatcher::message::MessageId;
+use dispatcher::schedule::breaker;
+use dispatcher::schedule::gate::Gates;
 use dispatcher::schedule::scheduler::Limits;
 use dispatcher::shard::state::State;
 use dispatcher::time::{Clock, Millis, UnixMillis};
@@ -43,8 +45,9 @@ pub fn recover(disk: &MemoryDisk, shard: u32, visit: &dyn Fn(&Visit<'_>)) -> Res
     run(async {
         let files = Files::new(disk.clone(), dir(), shard);
         let survey = survey::survey(&files, 0xF4E5).await?;
-        let limits = Limits { slots: 16, lane_in_flight: 16, wait_max: Millis(1000) };
-        let mut state = State::new(limits, UnixMillis(0));
+        let limits = Limits { slots: 16, wait_max: Millis(1000) };
+        let gates = Gates::new(breaker::Rules { failures: 0, probe_max: Millis(1000), in_flight_max: 16 });
+        let mut state = State::new(limits, gates, UnixMillis(0));
         state.add_segments(&survey);
         let mut places = Vec::new();
         let replayed = recovery::replay(&files, &survey, None, &mut |one| {

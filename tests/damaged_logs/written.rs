@@ -296,7 +296,7 @@ impl Ids {
 }
 
 fn progress(choices: &mut Choices<'_>) -> Progress {
-    let tried = Tried { at: NOW, failure: *choices.one_of(&Failure::ALL), status: Some(503) };
+    let tried = Tried { at: NOW, failure: *choices.one_of(&Failure::ALL), status: Some(503), spared: false };
     let attempts = choices.below(40);
     Progress {
         due: NOW,

@@ -93,7 +93,7 @@ fn another_number_of_cores_loses_no_message_delayed_message_or_dead_letter() {
         let (dir, dead) = (tempfile::tempdir().unwrap(), Origin::start());
         let (refusing, failing) = (Origin::refusing(None), Origin::start());
         dead.answer(|_| Reply::Status(404));
-        failing.answer(|_| Reply::Status(503));
+        failing.answer(|_| Reply::Status(409));
         let daemon = Daemon::start(dir.path(), &[("RETRYLIMIT", "0")]).await;
         let mut dead_ids = post_to_all(&daemon, &dead.host(), 40).await;
         daemon.until_metric("dead_letters_total{class=\"http_4xx\"}", |count| count == 40.0).await;

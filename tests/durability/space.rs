@@ -72,6 +72,7 @@ fn at_max_log_bytes_new_messages_get_507_and_service_resumes_when_the_origin_doe
             ("BACKOFF_BASE", "100ms"),
             ("BACKOFF_MAX", "100ms"),
             ("RETRYLIMIT", "1000"),
+            ("BREAKER_FAILURES", "0"),
         ];
         let daemon = Daemon::start(dir.path(), &[SMALL, &backoff].concat()).await;
         let (mut sender, mut ids) = (daemon.sender().await, Vec::new());

@@ -51,8 +51,8 @@ pub fn full() -> Accepted<'static> {
 /// Two failed attempts, the last of them 2 seconds after the start.
 pub fn progress() -> Progress {
     let history = vec![
-        Tried { at: UnixMillis(START + 1000), failure: Failure::Http5xx, status: Some(503) },
-        Tried { at: UnixMillis(START + 2000), failure: Failure::Reset, status: None },
+        Tried { at: UnixMillis(START + 1000), failure: Failure::Http5xx, status: Some(503), spared: false },
+        Tried { at: UnixMillis(START + 2000), failure: Failure::Reset, status: None, spared: false },
     ];
     Progress { due: UnixMillis(START + 9000), attempts: 2, maybe_duplicate: true, history }
 }

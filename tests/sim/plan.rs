@@ -4,11 +4,14 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use dispatcher::message::Xorshift;
+use dispatcher::message::{Statuses, Xorshift};
 use dispatcher::schedule::backoff::Backoff;
+use dispatcher::schedule::breaker;
+use dispatcher::schedule::gate::Gates;
 use dispatcher::schedule::scheduler::Limits;
+use dispatcher::shard::conclude::RetryRules;
 use dispatcher::shard::{Settings, message_bytes_max};
-use dispatcher::time::{Millis, UnixMillis};
+use dispatcher::time::{Millis, UnixMillis, monotonic_now};
 use dispatcher::wal::spare::Space;
 
 use super::clock;
@@ -26,6 +29,8 @@ pub const SEGMENT_BYTES_MAX: u64 = SEGMENT_BYTES * 3 / 2;
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub setup: Setup,
+    /// How origins are treated.
+    pub rules: breaker::Rules,
     /// Bytes of the filesystem.
     pub capacity: u64,
     pub origins: usize,
@@ -92,7 +97,8 @@ impl Plan {
         space.log_bytes_max /= u64::from(life.shards);
         settings.message_bytes_max = message_bytes_max(life.segment_bytes);
         settings.memory_max = settings.memory_max.max(2 * settings.message_bytes_max);
-        Setup { space, dead_space, limits, settings, shards: Some(life.shards) }
+        settings.epoch = monotonic_now();
+        Setup { space, dead_space, limits, gates: Gates::new(self.rules), settings, shards: Some(life.shards) }
     }
 
     /// As `seed` has it.
@@ -115,18 +121,20 @@ impl Plan {
             reserve: 1,
             used: Rc::default(),
         };
+        let rules = breaker::Rules { failures: 0, probe_max: Millis(2000), in_flight_max: pick(random, [1, 4, 32]) };
         let capacity = if is_small { SEGMENT_BYTES * pick(random, [12, 16, 20, 30]) } else { u64::MAX };
         let setup = Setup {
             dead_space: Space { log_bytes_max: 0, disk_reserve: 0, reserve: 0, ..space.clone() },
             space,
             limits: limits(random),
+            gates: Gates::new(rules),
             settings,
             shards: None,
         };
         let calm = one_in(random, 4);
         let lives = 2 + index(random, 5);
         let lives: Vec<Life> = (0..lives).map(|_| life(random, calm, is_steady, is_alone)).collect();
-        Self { setup, capacity, origins: 1 + index(random, 5), lives }
+        Self { setup, rules, capacity, origins: 1 + index(random, 5), lives }
     }
 }
 
@@ -141,7 +149,8 @@ fn settings(random: &mut Xorshift) -> Settings {
     let message_bytes_max = message_bytes_max(SEGMENT_BYTES);
     Settings {
         default_timeout: Millis(pick(random, [300, 1000, 5000])),
-        backoff,
+        retry: RetryRules { backoff, retry_after_max: Millis(1000), no_retry: Statuses::NONE, message_ttl: None },
+        epoch: monotonic_now(),
         keep_all: one_in(random, 12),
         // Enough for one message, or for many.
         memory_max: pick(random, [2 * message_bytes_max, 1 << 20, 64 << 20]),
@@ -153,8 +162,7 @@ fn settings(random: &mut Xorshift) -> Settings {
 }
 
 fn limits(random: &mut Xorshift) -> Limits {
-    let slots = pick(random, [1, 2, 8, 32]);
-    Limits { slots, lane_in_flight: pick(random, [1, 4, 32]), wait_max: Millis(60_000) }
+    Limits { slots: pick(random, [1, 2, 8, 32]), wait_max: Millis(60_000) }
 }
 
 fn life(random: &mut Xorshift, calm: bool, is_steady: bool, is_alone: bool) -> Life {

@@ -61,7 +61,7 @@ impl<'a> Process<'a> {
         let shards = worlds.into_iter().map(|world| {
             let moods: Vec<Mood> = (0..run.plan.origins).map(|_| mood(random)).collect();
             run.trace.note(format_args!("started at segment {}; origins are {moods:?}", world.next_segment));
-            let (shard, retries_max) = (Rc::clone(&world.shard), setup.settings.backoff.retries_max);
+            let (shard, retries_max) = (Rc::clone(&world.shard), setup.settings.retry.backoff.retries_max);
             let writes_down = Box::new(move |attempt, bytes| World::writes_down(&shard, retries_max, attempt, bytes));
             let (checker, trace) = (Rc::clone(&run.checker), run.trace.clone());
             let origins = Origins::new(moods, random.next(), checker, trace, writes_down);

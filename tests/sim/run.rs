@@ -67,13 +67,13 @@ fn lives(seed: u64, trace: &Trace) -> Vec<String> {
     let limits = plan.setup.limits;
     let is_taken = plan.lives.iter().any(|life| life.space_is_taken);
     let space_is_short = plan.capacity < u64::MAX || plan.setup.space.log_bytes_max > 0 || is_taken;
-    let abreast_max = limits.slots.min(limits.lane_in_flight);
-    let checker = Checker::new(plan.setup.settings.backoff.retries_max, abreast_max, space_is_short);
+    let abreast_max = limits.slots.min(plan.rules.in_flight_max);
+    let checker = Checker::new(plan.setup.settings.retry.backoff.retries_max, abreast_max, space_is_short);
     let checker = Rc::new(RefCell::new(checker));
     let mut run = Run { plan, disk, checker, trace: trace.clone(), wall: BEGINNING };
     trace.note(format_args!("{} origins on {} bytes of disk", run.plan.origins, run.plan.capacity));
     let settings = &run.plan.setup.settings;
-    trace.note(format_args!("{:?} {:?} {:?}", run.plan.setup.space, limits, settings.backoff));
+    trace.note(format_args!("{:?} {:?} {:?}", run.plan.setup.space, limits, settings.retry));
     trace.note(format_args!("all is kept: {}, memory: {}", settings.keep_all, settings.memory_max));
     for life in run.plan.lives.clone() {
         run.wall = UnixMillis(run.wall.0.saturating_add_signed(life.downtime_ms));

@@ -12,7 +12,7 @@ use dispatcher::wal::payload::{Payload, Progress, Tried};
 use super::disk::{Fault, Kind, SimDisk};
 use super::folded::fold;
 use super::random::{SharedModel, submit};
-use super::world::{self, World, limits, log_dir, unbounded};
+use super::world::{self, World, gates, limits, log_dir, unbounded};
 
 const ORPHAN: u32 = 3;
 const MESSAGES: usize = 12;
@@ -40,7 +40,7 @@ fn orphaned(disk: &SimDisk, model: &SharedModel) {
 }
 
 fn progress() -> Progress {
-    let tried = Tried { at: UnixMillis(4_000_000_000_000), failure: Failure::Reset, status: None };
+    let tried = Tried { at: UnixMillis(4_000_000_000_000), failure: Failure::Reset, status: None, spared: false };
     Progress { due: DUE, attempts: 1, maybe_duplicate: true, history: vec![tried] }
 }
 
@@ -48,7 +48,7 @@ async fn adopt(disk: &SimDisk, world: &World) -> Result<(), String> {
     let orphan = Orphan { dir: log_dir("log", ORPHAN), shard: ORPHAN };
     let orphans = adopt::orphans(disk, Path::new("log"), 0, 1).await.map_err(|error| error.to_string())?;
     if orphans.contains(&orphan) {
-        let theirs = State::new(limits(), unix_now());
+        let theirs = State::new(limits(), gates(), unix_now());
         let adopted = adopt::messages(disk, &orphan, Path::new("corrupt"), &world.shard, theirs).await;
         adopted.map_err(|error| error.to_string())?;
     }

@@ -15,7 +15,7 @@ use dispatcher::wal::recovery::{self, Visit};
 use dispatcher::wal::survey::{self, Survey};
 
 use super::disk::SimDisk;
-use super::world::{limits, live, log_dir};
+use super::world::{gates, limits, live, log_dir};
 
 /// A message as a recovery finds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct Folded {
 /// Recovers both logs and reads every message back, as deliveries do.
 pub async fn fold(disk: &SimDisk, number: u32) -> Folded {
     let files = Files::new(disk.clone(), log_dir("log", number), number);
-    let mut state = State::new(limits(), unix_now());
+    let mut state = State::new(limits(), gates(), unix_now());
     let found = survey::survey(&files, 0).await.unwrap();
     state.add_segments(&found);
     let fold = &mut |Visit { id, payload, at }: Visit<'_>| state.recover(id, &payload, at);

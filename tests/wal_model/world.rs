@@ -7,21 +7,25 @@ use std::error::Error;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dispatcher::delivery::{Transport, worker};
 use dispatcher::disk::Disk;
 use dispatcher::limits::{BLOCK_BYTES, DRAIN_FLUSH_MS};
-use dispatcher::message::{Draft, IdSource, Origin, Scheme};
+use dispatcher::message::{Draft, IdSource, Origin, Scheme, Statuses};
 use dispatcher::metrics::ShardMetrics;
 use dispatcher::metrics::exposition::{self, Process};
 use dispatcher::schedule::backoff::Backoff;
+use dispatcher::schedule::breaker;
+use dispatcher::schedule::gate::Gates;
 use dispatcher::schedule::scheduler::Limits;
 use dispatcher::server::adopt::{self, AdoptError};
+use dispatcher::shard::conclude::RetryRules;
 use dispatcher::shard::dead_letters::DeadLetters;
 use dispatcher::shard::state::State;
 use dispatcher::shard::{Settings, Shard, message_bytes_max};
-use dispatcher::time::{Clock, Millis};
+use dispatcher::time::{Clock, Millis, monotonic_now};
 use dispatcher::wal::files::Files;
 use dispatcher::wal::index::Index;
 use dispatcher::wal::log::{Log, Need};
@@ -55,6 +59,8 @@ pub struct Setup {
     /// Of the dead letter log.
     pub dead_space: Space,
     pub limits: Limits,
+    /// Shared by all shards of a process.
+    pub gates: Arc<Gates>,
     pub settings: Settings,
     /// How many shards there are, if this one is to adopt those that are more.
     pub shards: Option<u32>,
@@ -64,9 +70,11 @@ impl Setup {
     /// Retries at once, and few of them.
     pub fn plain(space: Space) -> Self {
         let backoff = Backoff { base: Millis(0), factor: 1.0, max: Millis(0), jitter: 0.0, retries_max: RETRIES_MAX };
+        let retry = RetryRules { backoff, retry_after_max: Millis(1000), no_retry: Statuses::NONE, message_ttl: None };
         let settings = Settings {
             default_timeout: Millis(1000),
-            backoff,
+            retry,
+            epoch: monotonic_now(),
             keep_all: false,
             memory_max: 64 << 20,
             message_bytes_max: message_bytes_max(SEGMENT_BYTES),
@@ -75,7 +83,7 @@ impl Setup {
             origin_share: 1.0,
         };
         let dead_space = Space { log_bytes_max: 0, reserve: 0, ..space.clone() };
-        Self { space, dead_space, limits: limits(), settings, shards: None }
+        Self { space, dead_space, limits: limits(), gates: gates(), settings, shards: None }
     }
 }
 
@@ -144,7 +152,12 @@ pub fn log_dir(root: &str, shard: u32) -> PathBuf {
 }
 
 pub const fn limits() -> Limits {
-    Limits { slots: 16, lane_in_flight: 16, wait_max: Millis(1000) }
+    Limits { slots: 16, wait_max: Millis(1000) }
+}
+
+/// Of origins that are never spared.
+pub fn gates() -> Arc<Gates> {
+    Gates::new(breaker::Rules { failures: 0, probe_max: Millis(1000), in_flight_max: 16 })
 }
 
 /// A shard with the plain setup, all of which has been recovered.
@@ -184,7 +197,8 @@ pub async fn start_as(disk: &SimDisk, number: u32, setup: &Setup, seed: u64) -> 
         (Space { used: Rc::clone(&used), ..setup.space.clone() }, Space { used, ..setup.dead_space.clone() });
     let (log, found) = look(disk, log_dir("log", number), number, space, 0).await?;
     let (dead_log, dead) = look(disk, log_dir("dead", number), number, dead_space, found.longest).await?;
-    let (mut state, mut graves) = (State::new(setup.limits, setup.settings.clock.now()), Index::default());
+    let (mut state, mut graves) =
+        (State::new(setup.limits, Arc::clone(&setup.gates), setup.settings.clock.now()), Index::default());
     state.add_segments(&found);
     graves.add_segments(&dead);
     let mut ids = IdSource::new(seed);
@@ -267,7 +281,7 @@ async fn adopt_orphans(disk: &SimDisk, number: u32, setup: &Setup, shard: &Shard
         adopt::dead_letters(disk, &orphan, corrupt, shard).await?;
     }
     for orphan in adopt::orphans(disk, Path::new("log"), number, shards).await? {
-        let theirs = State::new(setup.limits, setup.settings.clock.now());
+        let theirs = State::new(setup.limits, gates(), setup.settings.clock.now());
         adopted += adopt::messages(disk, &orphan, corrupt, shard, theirs).await?;
     }
     Ok(adopted)
@@ -319,7 +333,7 @@ impl World {
 
     /// The counters and gauges of the shard, as a scrape shows them.
     pub fn scrape(&self) -> String {
-        let process = Process { backend: "simulated", shards: 1, disk_free_bytes: None };
+        let process = Process { backend: "simulated", shards: 1, ..Process::default() };
         exposition::classic(self.shard.metrics().snapshot(self.shard.gauges()), process)
     }
 

@@ -1,6 +1,6 @@
 //! What was tried, as bytes: the entries of a history, and the one entry that says why a dead letter is dead.
 
-use super::{PayloadError, zeros};
+use super::{PayloadError, decode_flags};
 use crate::disk::aligned::AlignedBuf;
 use crate::limits::HISTORY_MAX;
 use crate::schedule::attempt::Failure;
@@ -16,7 +16,11 @@ pub struct Tried {
     pub failure: Failure,
     /// The status, if an answer came.
     pub status: Option<u16>,
+    /// It met an open circuit, and does not count against `RETRYLIMIT`.
+    pub spared: bool,
 }
+
+const SPARED: u8 = 1;
 
 /// One failed attempt in a history, in bytes.
 pub const TRIED_BYTES: usize = 12;
@@ -25,15 +29,15 @@ impl Tried {
     /// Appends its [`TRIED_BYTES`].
     pub(super) fn encode(self, out: &mut AlignedBuf) {
         out.extend_from_slice(&self.at.0.to_le_bytes());
-        out.extend_from_slice(&[self.failure.code(), 0]);
+        out.extend_from_slice(&[self.failure.code(), self.spared.into()]);
         out.extend_from_slice(&self.status.unwrap_or(0).to_le_bytes());
     }
 
     /// Reads one.
     pub(super) fn decode(bytes: &[u8; TRIED_BYTES]) -> Result<Self, PayloadError> {
-        zeros(&bytes[9..10])?;
         let status = Some(u16_at(bytes, 10)).filter(|status| *status > 0);
-        Ok(Self { at: UnixMillis(u64_at(bytes, 0)), failure: decode_failure(bytes[8])?, status })
+        let spared = decode_flags(bytes[9], SPARED)? == SPARED;
+        Ok(Self { at: UnixMillis(u64_at(bytes, 0)), failure: decode_failure(bytes[8])?, status, spared })
     }
 }
 

@@ -100,7 +100,7 @@ fn encode_death(death: &Death<'_>, out: &mut AlignedBuf) {
     out.extend_from_slice(&TAG_DEATH.to_le_bytes());
     out.extend_from_slice(&[0, 0]);
     out.extend_from_slice(&length(TRIED_BYTES).to_le_bytes());
-    Tried { at: death.at, failure: death.failure, status: death.status }.encode(out);
+    Tried { at: death.at, failure: death.failure, status: death.status, spared: false }.encode(out);
     out.extend_from_slice(&TAG_ANSWER.to_le_bytes());
     out.extend_from_slice(&[0, 0]);
     out.extend_from_slice(&length(death.answer.len()).to_le_bytes());
@@ -128,7 +128,7 @@ impl<'a> Fields<'a> {
             zeros(&header[2..4])?;
             match tag {
                 TAG_HISTORY => fields.history = history::decode(value)?,
-                TAG_DEATH => fields.death = Some(Tried::decode(value.try_into().map_err(|_| PayloadError::Lengths)?)?),
+                TAG_DEATH => fields.death = Some(decode_death(value)?),
                 TAG_ANSWER => fields.answer = Some(value),
                 unknown => return Err(PayloadError::Tag(unknown)),
             }
@@ -136,6 +136,12 @@ impl<'a> Fields<'a> {
         }
         Ok(fields)
     }
+}
+
+/// A death counts in no other way than by its being there.
+fn decode_death(value: &[u8]) -> Result<Tried, PayloadError> {
+    let death = Tried::decode(value.try_into().map_err(|_| PayloadError::Lengths)?)?;
+    if death.spared { Err(PayloadError::Flags(value[9])) } else { Ok(death) }
 }
 
 pub(super) fn decode<'a>(bytes: &'a [u8], tags: &[u16]) -> Result<(Accepted<'a>, Fields<'a>), PayloadError> {

@@ -1,0 +1,295 @@
+//! An origin as all cores share it: its circuit, how many deliveries are in flight to it, and whose turn it is.
+//!
+//! The only thing on a message's path that cores share, because only so a bound on an origin can be exact over all of
+//! them. A core takes its lock twice per attempt, for a few nanoseconds unless another core delivers to the same origin
+//! at the same moment.
+//!
+//! When an origin is as busy as it may be, cores wait for it in a queue, so that none takes every turn. A turn is a
+//! place in the queue and no permission: nothing needs to be given back by a core that turns out to have no use for its
+//! turn, and if it is slow to say so, the others pass after [`TURN_MS_MAX`].
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+
+use hashbrown::HashMap;
+
+use super::breaker::{Breaker, Permission, Rules, Signal};
+use crate::limits::{BREAKER_PROBE_MS_MIN, ORIGINS_REMEMBERED_MAX, TURN_MS_MAX};
+use crate::message::{Origin, OriginRef};
+
+/// How a core is told that lanes of it may have a turn.
+#[derive(Debug, Default)]
+pub struct Bell {
+    lanes: Mutex<Vec<u32>>,
+    rung: AtomicBool,
+    waker: OnceLock<Waker>,
+}
+
+impl Bell {
+    /// Whom to wake when it is rung. Without one, the core must look for itself.
+    pub fn set_waker(&self, waker: Waker) {
+        // Set once, when the shard is made.
+        let _ = self.waker.set(waker);
+    }
+
+    /// The lanes it was rung for since it was last asked.
+    pub fn rung(&self) -> Vec<u32> {
+        // Mostly it was not, and that costs no lock. What is rung right now is seen the next time: its waker comes after.
+        if !self.rung.swap(false, Ordering::Acquire) {
+            return Vec::new();
+        }
+        std::mem::take(&mut *locked(&self.lanes))
+    }
+
+    fn ring(&self, lane: u32, wake: bool) {
+        locked(&self.lanes).push(lane);
+        self.rung.store(true, Ordering::Release);
+        if wake && let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// Who comes to a gate: a lane of the core that has this bell.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// Of the core.
+    pub bell: &'a Arc<Bell>,
+    /// The number of the lane there.
+    pub lane: u32,
+}
+
+impl Caller<'_> {
+    fn is(&self, waiting: &Waiting) -> bool {
+        self.lane == waiting.lane && Arc::ptr_eq(self.bell, &waiting.bell)
+    }
+}
+
+/// What a lane that wants to begin a delivery is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// It may. If it is a probe, this is its number, to be given to [`Gate::leave`].
+    Entered {
+        /// `None`: no probe.
+        probe: Option<u32>,
+    },
+    /// Not before a delivery of this very lane has ended: all that are in flight are its own.
+    AllOwn,
+    /// Not before this tick, unless its bell rings.
+    Wait(u64),
+}
+
+#[derive(Debug)]
+struct Waiting {
+    bell: Arc<Bell>,
+    lane: u32,
+    /// When it was told that it has a turn.
+    rung: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    breaker: Breaker,
+    in_flight: u32,
+    /// At most one per core.
+    waiting: VecDeque<Waiting>,
+}
+
+/// One origin.
+#[derive(Debug)]
+pub struct Gate {
+    inner: Mutex<Inner>,
+    open_origins: Arc<AtomicU64>,
+}
+
+impl Gate {
+    /// A lane wants to begin a delivery; `own` are in flight from it already.
+    pub fn enter(&self, caller: Caller<'_>, own: u32, now: u64) -> Entry {
+        let mut inner = locked(&self.inner);
+        let permission = inner.breaker.permission(inner.in_flight, now);
+        let free = match permission {
+            Permission::Some(free) => free,
+            Permission::Probe => 1,
+            Permission::Wait(until) => {
+                inner.queue(caller);
+                return Entry::Wait(until);
+            }
+        };
+        if free == 0 && inner.breaker.is_open() {
+            // Told if the probe succeeds. If it fails, nothing is missed meanwhile: the next one is further off.
+            inner.queue(caller);
+            return Entry::Wait(now + BREAKER_PROBE_MS_MIN);
+        }
+        if free == 0 && inner.in_flight == own {
+            inner.withdraw(caller);
+            return Entry::AllOwn;
+        }
+        if inner.ahead(caller, now) >= free {
+            inner.queue(caller);
+            return Entry::Wait(now + TURN_MS_MAX);
+        }
+        inner.withdraw(caller);
+        inner.in_flight += 1;
+        let probe = (permission == Permission::Probe).then(|| inner.breaker.begin_probe());
+        Entry::Entered { probe }
+    }
+
+    /// A delivery has ended; `hold_until` is a tick before which the origin asked not to be tried. Returns whether it met
+    /// a closed circuit: see [`Breaker::ended`]. A caller that waits here too is told by its bell, but not woken.
+    pub fn leave(
+        &self,
+        caller: Caller<'_>,
+        probe: Option<u32>,
+        signal: Signal,
+        hold_until: Option<u64>,
+        now: u64,
+    ) -> bool {
+        let mut inner = locked(&self.inner);
+        assert!(inner.in_flight > 0, "only what entered leaves");
+        inner.in_flight -= 1;
+        let was_open = inner.breaker.is_open();
+        let met_closed = inner.breaker.ended(signal, probe, now);
+        if let Some(until) = hold_until {
+            inner.breaker.hold(until);
+        }
+        match (was_open, inner.breaker.is_open()) {
+            (false, true) => _ = self.open_origins.fetch_add(1, Ordering::Relaxed),
+            (true, false) => _ = self.open_origins.fetch_sub(1, Ordering::Relaxed),
+            _ => {}
+        }
+        inner.ring(caller.bell, now);
+        met_closed
+    }
+
+    /// A lane that may be waiting does not want to begin anything any more.
+    pub fn withdraw(&self, caller: Caller<'_>, now: u64) {
+        let mut inner = locked(&self.inner);
+        inner.withdraw(caller);
+        inner.ring(caller.bell, now);
+    }
+
+    /// What waits for this origin comes due all at once: it is begun with slowly.
+    pub fn start_slowly(&self) {
+        locked(&self.inner).breaker.start_slowly();
+    }
+}
+
+impl Inner {
+    /// How many others may begin before the caller.
+    fn ahead(&mut self, caller: Caller<'_>, now: u64) -> u32 {
+        // Who was told and has not come has lost its turn; it comes again by itself.
+        self.waiting.retain(|other| caller.is(other) || other.rung.is_none_or(|rung| rung + TURN_MS_MAX > now));
+        let place = self.waiting.iter().position(|other| caller.is(other)).unwrap_or(self.waiting.len());
+        u32::try_from(place).expect("at most one per core")
+    }
+
+    fn queue(&mut self, caller: Caller<'_>) {
+        match self.waiting.iter_mut().find(|other| caller.is(other)) {
+            Some(waiting) => waiting.rung = None,
+            None => {
+                let bell = Arc::clone(caller.bell);
+                self.waiting.push_back(Waiting { bell, lane: caller.lane, rung: None });
+            }
+        }
+    }
+
+    fn withdraw(&mut self, caller: Caller<'_>) {
+        self.waiting.retain(|other| !caller.is(other));
+    }
+
+    /// Tells those whose turn it is.
+    fn ring(&mut self, own: &Arc<Bell>, now: u64) {
+        let turns = match self.breaker.permission(self.in_flight, now) {
+            Permission::Some(free) => free as usize,
+            Permission::Probe => 1,
+            Permission::Wait(_) => 0,
+        };
+        for waiting in self.waiting.iter_mut().take(turns).filter(|waiting| waiting.rung.is_none()) {
+            waiting.rung = Some(now);
+            waiting.bell.ring(waiting.lane, !Arc::ptr_eq(own, &waiting.bell));
+        }
+    }
+}
+
+/// The gates of every origin that has messages, and of some that had; shared by all cores.
+#[derive(Debug)]
+pub struct Gates {
+    rules: Rules,
+    open_origins: Arc<AtomicU64>,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    gates: HashMap<Origin, Used>,
+    /// Of no lane, but worth remembering, the longest unused first; some of them may be in use again.
+    idle: VecDeque<Origin>,
+}
+
+#[derive(Debug)]
+struct Used {
+    gate: Arc<Gate>,
+    lanes: u32,
+}
+
+impl Gates {
+    /// None yet.
+    pub fn new(rules: Rules) -> Arc<Self> {
+        Arc::new(Self { rules, open_origins: Arc::default(), table: Mutex::default() })
+    }
+
+    /// How many origins have an open circuit, for as long as anything uses these gates.
+    pub const fn open_origins(&self) -> &Arc<AtomicU64> {
+        &self.open_origins
+    }
+
+    /// The gate of an origin, for a lane that now has messages.
+    pub fn open(&self, origin: OriginRef<'_>) -> Arc<Gate> {
+        let mut table = locked(&self.table);
+        let used = match table.gates.get_mut(&origin) {
+            Some(used) => used,
+            None => table.gates.entry(origin.to_origin()).or_insert(Used { gate: self.make(), lanes: 0 }),
+        };
+        used.lanes += 1;
+        Arc::clone(&used.gate)
+    }
+
+    /// A lane has no messages any more. What is known of its origin is remembered, if it is worth it.
+    pub fn close(&self, origin: &Origin, now: u64) {
+        let mut table = locked(&self.table);
+        let used = table.gates.get_mut(origin).expect("opened");
+        used.lanes -= 1;
+        if used.lanes > 0 {
+            return;
+        }
+        if locked(&used.gate.inner).breaker.is_fresh(now) {
+            table.gates.remove(origin);
+            return;
+        }
+        table.idle.push_back(origin.clone());
+        if table.idle.len() > ORIGINS_REMEMBERED_MAX
+            && let Some(oldest) = table.idle.pop_front()
+            && table.gates.get(&oldest).is_some_and(|used| used.lanes == 0)
+            && let Some(forgotten) = table.gates.remove(&oldest)
+            && locked(&forgotten.gate.inner).breaker.is_open()
+        {
+            self.open_origins.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn make(&self) -> Arc<Gate> {
+        let inner = Inner { breaker: Breaker::new(self.rules), in_flight: 0, waiting: VecDeque::new() };
+        Arc::new(Gate { inner: Mutex::new(inner), open_origins: Arc::clone(&self.open_origins) })
+    }
+}
+
+/// A panic aborts the process in production; in tests, what it left behind is still what it was.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[path = "gate_tests.rs"]
+mod tests;

@@ -166,6 +166,9 @@ pub const POOL_IDLE_PER_ORIGIN_MAX: usize = 256;
 /// See [`POOL_IDLE_PER_ORIGIN_MAX`].
 pub const POOL_IDLE_MAX: usize = 1024;
 
+/// Entries of `ORIGIN_ALLOW`, and of `ORIGIN_DENY`: each is compared with each address that is connected to.
+pub const POLICY_RULES_MAX: usize = 1000;
+
 /// Addresses of a name that are tried.
 pub const ADDRESSES_MAX: usize = 16;
 /// The next address is tried beside those before it after this long, in milliseconds (RFC 8305 §8).

@@ -11,5 +11,7 @@ mod ends;
 mod origins;
 #[path = "delivery/outages.rs"]
 mod outages;
+#[path = "delivery/policy.rs"]
+mod policy;
 #[path = "delivery/retries.rs"]
 mod retries;

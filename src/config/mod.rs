@@ -10,6 +10,7 @@ pub mod values;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::message::policy::Policy;
 use crate::message::{Scheme, Statuses};
 use crate::time::Millis;
 use table::VARIABLES;
@@ -66,6 +67,8 @@ pub struct Config {
     pub no_retry_status: Statuses,
     /// `MESSAGE_TTL`; `None`: a message lives until it is delivered or given up.
     pub message_ttl: Option<Millis>,
+    /// `ORIGIN_ALLOW` and `ORIGIN_DENY`.
+    pub origin_policy: Policy,
     pub segment_bytes: u64,
     pub max_log_bytes: u64,
     pub disk_reserve: u64,

@@ -51,6 +51,12 @@ pub const VARIABLES: &[Variable] = &[
     variable("RETRY_AFTER_MAX", "24h", "longest wait that an answer's Retry-After may ask for"),
     variable("NO_RETRY_STATUS", "410", "statuses that dead-letter at once, such as `410, 42x`; 410 always does"),
     variable("MESSAGE_TTL", "0", "time from acceptance after which a message is dead-lettered as expired; 0: none"),
+    variable(
+        "ORIGIN_ALLOW",
+        "",
+        "where messages may go: hosts, *.suffixes, addresses, CIDR ranges, by commas; empty: all",
+    ),
+    variable("ORIGIN_DENY", "", "where they may not, in the same notation; wins over ORIGIN_ALLOW"),
     variable("SEGMENT_BYTES", "64MiB", "size of one log file"),
     variable("MAX_LOG_BYTES", "0", "bound on the log, dead letters included; 0: all but the reserve"),
     variable("DISK_RESERVE", "256MiB", "free disk space below which new messages are refused"),

@@ -25,7 +25,7 @@ fn without_variables_everything_has_its_documented_default() {
     assert_eq!((config.segment_bytes, config.max_body, config.max_head), (64 << 20, 16 << 20, 64 << 10));
     assert_eq!((config.max_log_bytes, config.disk_reserve), (0, 256 << 20));
     assert_eq!((config.max_connections, config.max_memory), (10_000, 1 << 30));
-    assert_eq!((config.tls_ca, config.io_backend), (None, IoBackend::Auto));
+    assert_eq!((config.tls_ca, config.io_backend, config.origin_policy), (None, IoBackend::Auto, Policy::DEFAULT));
     assert_eq!((config.log_level, config.log_format), (tracing::Level::INFO, LogFormat::Text));
     assert!(!config.cores.is_empty());
     assert!(loaded.effective.iter().map(|(name, ..)| *name).eq(VARIABLES.iter().map(|variable| variable.name)));
@@ -60,6 +60,12 @@ const CASES: &[(&str, &[&str], &[&str])] = &[
     ("RETRY_AFTER_MAX", &["1s", "365d"], &["0", "366d"]),
     ("NO_RETRY_STATUS", &["410", "404, 42x,5xx"], &["200", "4x4", "410,", "4xxx"]),
     ("MESSAGE_TTL", &["0", "7d", "1ms"], &["366d", "-1", "never"]),
+    (
+        "ORIGIN_ALLOW",
+        &["b", "*.example,10.0.0.0/8", "b, fd00::/8 , 10.0.0.1"],
+        &["b,", "b:80", "http://b", "10.0.0.0/33", "127.1"],
+    ),
+    ("ORIGIN_DENY", &["B.", "::1,127.0.0.0/8"], &[",", "*", "a b"]),
     ("SEGMENT_BYTES", &["32MiB", "1GiB", "134217728"], &["64MB", "2GiB", "1023KiB", "18446744073709551615"]),
     ("MAX_LOG_BYTES", &["0", "1048576GiB"], &["1048577GiB", "-1", "lots"]),
     ("DISK_RESERVE", &["0", "1GiB"], &["5%", "1048577GiB"]),
@@ -110,6 +116,8 @@ fn values_arrive_in_the_field_of_their_name() {
         ("BACKOFF_FACTOR", "1.5"),
         ("ORIGIN_SCHEME", "https"),
         ("MAX_BODY", "1MiB"),
+        ("ORIGIN_ALLOW", "b,10.0.0.0/8"),
+        ("ORIGIN_DENY", "10.0.0.1"),
         ("TLS_CA", "/ca.pem"),
         ("LOG_FORMAT", "json"),
     ]);
@@ -120,6 +128,8 @@ fn values_arrive_in_the_field_of_their_name() {
     assert_eq!((config.event_sourcing, config.backoff_factor), (true, 1.5));
     assert_eq!((config.origin_scheme, config.max_body), (Scheme::Https, 1 << 20));
     assert_eq!((config.tls_ca, config.log_format), (Some("/ca.pem".into()), LogFormat::Json));
+    let verdicts = ["b", "c", "10.0.0.1", "10.0.0.2"].map(|host| config.origin_policy.judge_host(host).is_ok());
+    assert_eq!(verdicts, [true, true, false, true]);
 }
 
 #[test]

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use super::table::{VARIABLES, Variable};
 use super::{Config, ConfigError, IoBackend, Listen, LogFormat, values};
 use crate::limits::{
-    BACKOFF_FACTOR_MAX, BLOCK_BYTES, BREAKER_FAILURES_MAX, CONNECTIONS_MAX, CORES_MAX, IN_FLIGHT_MAX, RETRIES_MAX,
-    SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SETTING_BYTES_MAX, SETTING_MS_MAX, WORKERS_MAX,
+    BACKOFF_FACTOR_MAX, BLOCK_BYTES, BREAKER_FAILURES_MAX, CONNECTIONS_MAX, CORES_MAX, IN_FLIGHT_MAX, POLICY_RULES_MAX,
+    RETRIES_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SETTING_BYTES_MAX, SETTING_MS_MAX, WORKERS_MAX,
 };
+use crate::message::policy::{Policy, Rule};
 use crate::message::{Scheme, Statuses};
 use crate::time::Millis;
 
@@ -120,6 +121,14 @@ impl Raw {
         self.get(name)?.read("`:port`, `address:port` or `[address]:port`", Listen::parse)
     }
 
+    /// A list of destinations; not set, it is empty.
+    fn rules(&self, name: &'static str) -> Result<Vec<Rule>, ConfigError> {
+        let expected = format!(
+            "hosts, `*.suffix`es, addresses or ranges such as 10.0.0.0/8, separated by commas, at most {POLICY_RULES_MAX}"
+        );
+        self.text(name).map_or(Ok(Vec::new()), |set| set.read(expected, Rule::parse_list))
+    }
+
     fn path(&self, name: &'static str) -> Result<PathBuf, ConfigError> {
         Ok(PathBuf::from(self.get(name)?.text))
     }
@@ -161,6 +170,7 @@ impl Raw {
                 .get("NO_RETRY_STATUS")?
                 .read("statuses from 300 to 599, such as `410` or `404, 42x, 5xx`", Statuses::parse)?,
             message_ttl: self.optional_duration("MESSAGE_TTL")?,
+            origin_policy: Policy::new(self.rules("ORIGIN_ALLOW")?, self.rules("ORIGIN_DENY")?),
             segment_bytes: self.size("SEGMENT_BYTES", SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX)?,
             max_log_bytes: self.size("MAX_LOG_BYTES", sizes.clone())?,
             disk_reserve: self.size("DISK_RESERVE", sizes.clone())?,

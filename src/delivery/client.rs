@@ -20,6 +20,7 @@ use super::pool::Pool;
 use super::{Outbound, Transport};
 use crate::limits;
 use crate::message::Origin;
+use crate::message::policy::Policy;
 use crate::schedule::attempt::{Advice, Attempt, Failure, Outcome, outcome_of_answer};
 use crate::time::{Millis, monotonic_now};
 
@@ -30,6 +31,8 @@ pub struct TransportConfig {
     pub connect_timeout: Millis,
     /// From [`super::tls::client_config`].
     pub tls: Arc<rustls::ClientConfig>,
+    /// Which addresses may be connected to.
+    pub policy: Policy,
 }
 
 /// Sends requests over HTTP/1.1. Belongs to one thread; dropping it closes its idle connections.
@@ -43,7 +46,7 @@ impl HyperTransport {
     /// Without a connection yet.
     pub fn new(config: TransportConfig) -> Self {
         Self {
-            connector: Connector::new(config.tls, config.connect_timeout),
+            connector: Connector::new(config.tls, config.connect_timeout, config.policy),
             pool: RefCell::new(Pool::new()),
             counts: Rc::default(),
         }

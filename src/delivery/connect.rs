@@ -18,6 +18,7 @@ use tokio_rustls::client::TlsStream;
 use super::failure;
 use super::resolve::resolve;
 use crate::limits;
+use crate::message::policy::Policy;
 use crate::message::{Origin, Scheme};
 use crate::schedule::attempt::Failure;
 use crate::time::Millis;
@@ -36,6 +37,8 @@ pub(super) enum Socket {
 pub(super) enum ConnectError {
     #[error("resolving the name")]
     Resolve(#[source] io::Error),
+    #[error("{0}")]
+    Denied(String),
     #[error("connecting")]
     Tcp(#[source] io::Error),
     #[error("in the TLS handshake")]
@@ -49,6 +52,7 @@ impl ConnectError {
     pub(super) fn failure(&self) -> Failure {
         match self {
             Self::Resolve(_) => Failure::Dns,
+            Self::Denied(_) => Failure::Denied,
             Self::Tcp(error) => failure::of_connect(error),
             Self::Tls(error) => failure::of_handshake(error),
             Self::Timeout => Failure::ConnectTimeout,
@@ -60,12 +64,13 @@ impl ConnectError {
 pub(super) struct Connector {
     tls: TlsConnector,
     timeout: Duration,
+    policy: Policy,
 }
 
 impl Connector {
-    /// `timeout` bounds name, TCP and TLS together.
-    pub(super) fn new(tls: Arc<rustls::ClientConfig>, timeout: Millis) -> Self {
-        Self { tls: TlsConnector::from(tls), timeout: timeout.duration() }
+    /// `timeout` bounds name, TCP and TLS together; `policy` says which addresses may be connected to.
+    pub(super) fn new(tls: Arc<rustls::ClientConfig>, timeout: Millis, policy: Policy) -> Self {
+        Self { tls: TlsConnector::from(tls), timeout: timeout.duration(), policy }
     }
 
     /// Connects to `origin`. Cancel-safe: a dropped future leaves no socket.
@@ -76,8 +81,25 @@ impl Connector {
         }
     }
 
+    /// Those of `addresses` that may be connected to; at least one.
+    fn permitted(&self, host: &str, mut addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, ConnectError> {
+        let mut denied = None;
+        addresses.retain(|address| match self.policy.judge(host, address.ip()) {
+            Ok(()) => true,
+            Err(denial) => {
+                denied.get_or_insert_with(|| format!("{} is denied: {denial}", address.ip()));
+                false
+            }
+        });
+        match denied {
+            Some(denied) if addresses.is_empty() => Err(ConnectError::Denied(denied)),
+            _ => Ok(addresses),
+        }
+    }
+
     async fn establish(&self, origin: &Origin) -> Result<Socket, ConnectError> {
         let addresses = resolve(origin.host(), origin.port()).await.map_err(ConnectError::Resolve)?;
+        let addresses = self.permitted(origin.host(), addresses)?;
         let stream = connect_any(&addresses).await.map_err(ConnectError::Tcp)?;
         // A request is one write; waiting to fill a packet (Nagle) would only delay the end of a large one.
         // Without it the connection is slower, not wrong.
@@ -198,6 +220,7 @@ mod tests {
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         let table = [
             (ConnectError::Resolve(refused()), Failure::Dns),
+            (ConnectError::Denied(String::new()), Failure::Denied),
             (ConnectError::Tcp(refused()), Failure::Refused),
             (ConnectError::Tls(io::ErrorKind::UnexpectedEof.into()), Failure::Tls),
             (ConnectError::Timeout, Failure::ConnectTimeout),

@@ -4,12 +4,13 @@ use std::net::IpAddr;
 
 use super::refusal::Refusal;
 use crate::config::values;
+use crate::message::policy::Policy;
 use crate::message::{Origin, OriginError, Scheme};
 use crate::metrics::RefusedReason;
 use crate::time::Millis;
 
 /// What is a destination, a timeout, and the daemon itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ControlRules {
     /// Scheme of an origin that names none (`ORIGIN_SCHEME`).
     pub origin_scheme: Scheme,
@@ -19,6 +20,8 @@ pub struct ControlRules {
     pub own_port: u16,
     /// Whether an address is one of this host's own.
     pub is_own_address: fn(IpAddr) -> bool,
+    /// Where messages may go.
+    pub policy: Policy,
 }
 
 /// A control field, by its name.
@@ -77,7 +80,7 @@ pub struct Destination {
 impl Destination {
     /// Reads the value of an origin field, unless `last` was spelled the same.
     ///
-    /// Errors: 400 with what was expected.
+    /// Errors: 400 with what was expected, 403 if messages may not go there.
     pub fn read<'a>(
         name: &str,
         value: &[u8],
@@ -85,7 +88,7 @@ impl Destination {
         last: &'a mut Option<Self>,
     ) -> Result<&'a Self, Refusal> {
         if last.as_ref().is_none_or(|last| last.spelled != value) {
-            let origin = parse_origin(name, value, rules.origin_scheme)?;
+            let origin = parse_origin(name, value, rules)?;
             let own = is_own(&origin, rules);
             *last = Some(Self { spelled: value.to_vec(), authority: origin.authority(), origin, own });
         }
@@ -136,12 +139,20 @@ fn is_own(origin: &Origin, rules: &ControlRules) -> bool {
 /// What an origin field may say, for answers.
 pub const ORIGIN_EXPECTED: &str = "host, host:port, http://host[:port] or https://host[:port], once";
 
-/// Reads the value of an origin field. Errors: 400.
-pub fn parse_origin(name: &str, value: &[u8], scheme: Scheme) -> Result<Origin, Refusal> {
-    std::str::from_utf8(value)
-        .map_err(|_| OriginError::Host)
-        .and_then(|text| Origin::parse(text, scheme))
-        .map_err(|error| fault(format!("This is not an origin: {error}."), name, value, ORIGIN_EXPECTED))
+/// Reads the value of an origin field. Errors: 400, 403.
+pub fn parse_origin(name: &str, value: &[u8], rules: &ControlRules) -> Result<Origin, Refusal> {
+    let text = std::str::from_utf8(value).map_err(|_| OriginError::Host);
+    let parsed = text.and_then(|text| Origin::parse(text, rules.origin_scheme));
+    // Before the 400: who is sent away from a denied address with a hint at its spelling comes again with another one.
+    let verdict = match &parsed {
+        Ok(origin) => rules.policy.judge_host(origin.host()),
+        Err(_) => text.ok().and_then(Origin::host_in).map_or(Ok(()), |host| rules.policy.judge_spelling(host)),
+    };
+    if let Err(denial) = verdict {
+        let refusal = Refusal::new(RefusedReason::Denied, format!("Messages may not be sent there: {denial}."));
+        return Err(refusal.blame(name, value, "a destination that ORIGIN_ALLOW and ORIGIN_DENY permit"));
+    }
+    parsed.map_err(|error| fault(format!("This is not an origin: {error}."), name, value, ORIGIN_EXPECTED))
 }
 
 /// The field is there more than once, or the origin in both spellings that differ.
@@ -172,12 +183,14 @@ fn fault(detail: String, name: &str, value: &[u8], expected: &'static str) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::policy::Rule;
 
     const RULES: ControlRules = ControlRules {
         origin_scheme: Scheme::Http,
         timeout_max: Millis(1_800_000),
         own_port: 8080,
         is_own_address: |address| address == IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 7)),
+        policy: Policy::DEFAULT,
     };
 
     #[test]
@@ -251,6 +264,49 @@ mod tests {
         for text in ["localhost", "localhost:8081", "10.0.0.8:8080", "b:8080", "notlocalhost:8080"] {
             assert!(!own(text), "{text}");
         }
+    }
+
+    #[test]
+    fn where_messages_may_not_go_is_403_in_every_spelling_and_before_any_400() {
+        let list = |text: &str| Rule::parse_list(text).unwrap();
+        let policy = Policy::new(Vec::new(), list("10.0.0.0/8,evil.example,*.internal"));
+        let status = |rules: &ControlRules, text: &str| {
+            Destination::read(ORIGIN, text.as_bytes(), rules, &mut None)
+                .map_or_else(|refusal| refusal.status(), |_| 202)
+        };
+        let rules = ControlRules { policy, ..RULES };
+        for (text, expected) in [
+            ("169.254.169.254", 403),
+            ("http://169.254.169.254:80", 403),
+            ("169.254.169.254.", 403),
+            ("2852039166", 403),
+            ("0xa9fea9fe:80", 403),
+            ("https://0251.0376.0251.0376", 403),
+            ("[::ffff:169.254.169.254]:80", 403),
+            ("[fe80::1%eth0]", 403),
+            ("[FD00:EC2::254]", 403),
+            ("10.1", 403),
+            ("167772161", 403),
+            ("EVIL.example.:8080", 403),
+            ("a.internal", 403),
+            ("internal", 202),
+            ("11.0.0.1", 202),
+            ("11.1", 400),
+            ("0x7f.1", 202),
+            ("user@169.254.169.254", 400),
+            ("\u{ff11}69.254.169.254", 400),
+        ] {
+            assert_eq!(status(&rules, text), expected, "{text}");
+        }
+        let named = ControlRules { policy: Policy::new(list("b,*.example"), Vec::new()), ..RULES };
+        for (text, expected) in
+            [("b:81", 202), ("A.Example", 202), ("c", 403), ("11.0.0.1", 403), ("11.1", 403), ("b c", 400), ("", 400)]
+        {
+            assert_eq!(status(&named, text), expected, "{text}");
+        }
+        let refusal = Destination::read(ORIGIN, b"10.1", &rules, &mut None).unwrap_err();
+        assert_eq!(refusal.detail(), "Messages may not be sent there: 10.0.0.0/8 is in ORIGIN_DENY.");
+        assert_eq!(refusal.fault().map(|fault| fault.value.as_deref()), Some(Some("10.1")));
     }
 
     #[test]

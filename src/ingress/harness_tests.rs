@@ -15,6 +15,7 @@ use super::{Ingress, Settings, listener};
 use crate::config::Listen;
 use crate::control::{Control, Phase, Shared};
 use crate::disk::portable::PortableDisk;
+use crate::message::policy::Policy;
 use crate::message::{IdSource, Scheme, Statuses};
 use crate::metrics::exposition::{self, Process};
 use crate::metrics::{Gauges, ShardMetrics, Side};
@@ -41,6 +42,7 @@ pub(super) const SETTINGS: Settings = Settings {
             timeout_max: Millis(1_800_000),
             own_port: 1,
             is_own_address: listener::is_own_address,
+            policy: Policy::DEFAULT,
         },
         body_bytes_max: 1 << 20,
     },
@@ -97,7 +99,7 @@ impl Daemon {
 /// Runs a test against a listener on sockets of either kind.
 pub(super) fn with<F: Future<Output = ()>>(settings: Settings, test: impl Fn(SocketAddr, Daemon) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    tokio::task::LocalSet::new().block_on(&runtime, run(settings, portable::TcpStream::new, &test));
+    tokio::task::LocalSet::new().block_on(&runtime, run(settings.clone(), portable::TcpStream::new, &test));
     // Where the kernel forbids rings the daemon itself does without them.
     if let Ok(runtime) = tokio_uring::Runtime::new(&tokio_uring::builder()) {
         runtime.block_on(run(settings, uring::TcpStream::new, &test));

@@ -18,7 +18,7 @@ use crate::metrics::exposition::takes_openmetrics;
 use crate::time::Millis;
 
 /// What a head is measured by.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Rules {
     /// For the `X-Dispatcher-*` fields.
     pub control: ControlRules,
@@ -311,7 +311,7 @@ impl<'b> Fields<'b> {
         };
         let destination = Destination::read(name, value, &rules.control, destination)?;
         if let (Some(_), Some((alias, other))) = (self.origin, self.alias) {
-            let other = control_fields::parse_origin(alias, other, rules.control.origin_scheme)?;
+            let other = control_fields::parse_origin(alias, other, &rules.control)?;
             if other != *destination.origin() {
                 return Err(control_fields::repeated(name, value));
             }

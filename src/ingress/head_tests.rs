@@ -3,6 +3,7 @@
 use super::*;
 use crate::ingress::scan::Scanner;
 use crate::message::Scheme;
+use crate::message::policy::Policy;
 use proptest::prelude::*;
 
 const RULES: Rules = Rules {
@@ -11,6 +12,7 @@ const RULES: Rules = Rules {
         timeout_max: Millis(1_800_000),
         own_port: 8080,
         is_own_address: |address| address.is_loopback(),
+        policy: Policy::DEFAULT,
     },
     body_bytes_max: 1 << 20,
 };

@@ -42,7 +42,7 @@ use reply::{Date, Persistence};
 use watch::{Connections, Lease};
 
 /// What the configuration says about connections.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// What a head is measured by.
     pub rules: head::Rules,

@@ -29,6 +29,7 @@ const fn consequence(reason: RefusedReason) -> Consequence {
         RefusedReason::HeadTooLarge => (431, "Head too large", CLOSES, None),
         RefusedReason::Unsupported => (501, "Not offered", CLOSES, None),
         RefusedReason::Version => (505, "HTTP version not supported", CLOSES, None),
+        RefusedReason::Denied => (403, "Destination denied", STAYS, None),
         RefusedReason::Loop => (508, "Sent to itself", STAYS, None),
         RefusedReason::Memory => (503, "Out of memory for messages", STAYS, Some(1)),
         RefusedReason::Connections => (503, "Too many connections", CLOSES, Some(1)),

@@ -134,6 +134,7 @@ const fn phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
         400 => "Bad Request",
+        403 => "Forbidden",
         408 => "Request Timeout",
         413 => "Content Too Large",
         414 => "URI Too Long",

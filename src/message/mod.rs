@@ -8,6 +8,8 @@ mod id;
 mod origin;
 // Sets of statuses.
 mod statuses;
+// Where messages may be sent.
+pub mod policy;
 
 pub use chunks::Chunks;
 pub use id::{IdSource, MessageId, Xorshift};

@@ -94,44 +94,24 @@ const HOST_BYTES_MAX: usize = 253;
 impl Origin {
     /// Reads `host`, `host:port`, `http://host[:port]` or `https://host[:port]`; `bare` is the scheme of the first two.
     pub fn parse(text: &str, bare: Scheme) -> Result<Self, OriginError> {
-        if text.is_empty() {
-            return Err(OriginError::Empty);
-        }
-        let (scheme, authority) = match text.split_once("://") {
-            None => (bare, text),
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (Scheme::Http, rest),
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (Scheme::Https, rest),
-            Some(_) => return Err(OriginError::Scheme),
+        let (scheme, authority) = split_scheme(text, bare)?;
+        let (host, port) = split_port(authority)?;
+        let host = if authority.starts_with('[') {
+            host.parse::<Ipv6Addr>().map_err(|_| OriginError::Host)?.to_string()
+        } else {
+            Some(host.to_ascii_lowercase()).filter(|name| is_host_name(name)).ok_or(OriginError::Host)?
         };
-        if authority.contains(['/', '?', '#', '\\']) {
-            return Err(OriginError::Path);
-        }
-        if authority.contains('@') {
-            return Err(OriginError::UserInfo);
-        }
-        let (host, port) = match authority.strip_prefix('[') {
-            Some(rest) => {
-                let (address, after) = rest.split_once(']').ok_or(OriginError::Host)?;
-                let address: Ipv6Addr = address.parse().map_err(|_| OriginError::Host)?;
-                let port = match after {
-                    "" => None,
-                    after => Some(after.strip_prefix(':').ok_or(OriginError::Host)?),
-                };
-                (address.to_string(), port)
-            }
-            None => match authority.split_once(':') {
-                Some((host, port)) => (host.to_ascii_lowercase(), Some(port)),
-                None => (authority.to_ascii_lowercase(), None),
-            },
-        };
-        if !host.contains(':') && !is_host_name(&host) {
-            return Err(OriginError::Host);
-        }
         let port = match port {
             None => scheme.default_port(),
             Some(digits) => parse_port(digits).ok_or(OriginError::Port)?,
         };
         Ok(Self { scheme, host: host.into_boxed_str(), port })
+    }
+
+    /// The host within what may not be an origin, as it is spelled, without brackets: for judging what is not taken.
+    pub fn host_in(text: &str) -> Option<&str> {
+        let (_, authority) = split_scheme(text, Scheme::Http).ok()?;
+        split_port(authority).ok().map(|(host, _)| host)
     }
 
     /// The borrowed form, as a record holds it.
@@ -177,7 +157,39 @@ impl fmt::Display for Origin {
     }
 }
 
-fn is_host_name(host: &str) -> bool {
+/// The scheme, or `bare`, and the authority.
+fn split_scheme(text: &str, bare: Scheme) -> Result<(Scheme, &str), OriginError> {
+    if text.is_empty() {
+        return Err(OriginError::Empty);
+    }
+    let (scheme, authority) = match text.split_once("://") {
+        None => (bare, text),
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (Scheme::Http, rest),
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (Scheme::Https, rest),
+        Some(_) => return Err(OriginError::Scheme),
+    };
+    if authority.contains(['/', '?', '#', '\\']) {
+        return Err(OriginError::Path);
+    }
+    if authority.contains('@') {
+        return Err(OriginError::UserInfo);
+    }
+    Ok((scheme, authority))
+}
+
+/// The host without brackets, and the port if there is one.
+fn split_port(authority: &str) -> Result<(&str, Option<&str>), OriginError> {
+    let Some(rest) = authority.strip_prefix('[') else {
+        return Ok(authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))));
+    };
+    let (host, after) = rest.split_once(']').ok_or(OriginError::Host)?;
+    match after {
+        "" => Ok((host, None)),
+        after => Ok((host, Some(after.strip_prefix(':').ok_or(OriginError::Host)?))),
+    }
+}
+
+pub(super) fn is_host_name(host: &str) -> bool {
     let all_digits_and_dots = host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     if all_digits_and_dots {
         return host.parse::<Ipv4Addr>().is_ok();

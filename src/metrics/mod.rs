@@ -34,6 +34,8 @@ pub enum RefusedReason {
     Version,
     /// Sent to this daemon itself.
     Loop,
+    /// Sent where messages may not go.
+    Denied,
     /// Memory for messages on their way to the disk is used up.
     Memory,
     /// As many connections as may be, and none idle.
@@ -50,7 +52,7 @@ pub enum RefusedReason {
 
 impl RefusedReason {
     /// All of them, in the order of their indices.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Malformed,
         Self::ControlHeader,
         Self::NoOrigin,
@@ -61,6 +63,7 @@ impl RefusedReason {
         Self::Unsupported,
         Self::Version,
         Self::Loop,
+        Self::Denied,
         Self::Memory,
         Self::Connections,
         Self::Draining,
@@ -82,6 +85,7 @@ impl RefusedReason {
             Self::Unsupported => "unsupported",
             Self::Version => "version",
             Self::Loop => "loop",
+            Self::Denied => "denied",
             Self::Memory => "memory",
             Self::Connections => "connections",
             Self::Draining => "draining",

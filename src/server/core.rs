@@ -229,6 +229,7 @@ async fn serve<D: Disk, S: Stream>(
     let transport = Rc::new(HyperTransport::new(TransportConfig {
         connect_timeout: config.connect_timeout,
         tls: Arc::clone(&start.tls),
+        policy: config.origin_policy.clone(),
     }));
     let connections = ingress_settings(&start);
     let ingress = Rc::new(Ingress::<S, D>::new(Rc::clone(&shard), start.control, connections));
@@ -365,6 +366,7 @@ fn ingress_settings(start: &CoreStart) -> ingress::Settings {
         timeout_max: config.max_timeout,
         own_port: start.own_port,
         is_own_address: listener::is_own_address,
+        policy: config.origin_policy.clone(),
     };
     ingress::Settings {
         rules: Rules { control, body_bytes_max: to_usize(config.max_body) },

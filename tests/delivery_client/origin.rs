@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dispatcher::delivery::client::{HyperTransport, TransportConfig};
 use dispatcher::delivery::{Outbound, tls};
+use dispatcher::message::policy::Policy;
 use dispatcher::message::{MessageId, Origin, Scheme};
 use dispatcher::schedule::attempt::{Attempt, Failure, Outcome};
 use dispatcher::time::Millis;
@@ -150,9 +151,14 @@ fn content_length(head: &[u8]) -> usize {
     field.map_or(0, |value| value.parse().unwrap())
 }
 
+/// What a transport is told unless a test says otherwise.
+pub fn config(ca: Option<&Path>, connect_timeout: Millis) -> TransportConfig {
+    TransportConfig { connect_timeout, tls: tls::client_config(ca).unwrap(), policy: Policy::DEFAULT }
+}
+
 /// A transport that trusts `ca` too.
 pub fn transport_trusting(ca: Option<&Path>, connect_timeout: Millis) -> HyperTransport {
-    HyperTransport::new(TransportConfig { connect_timeout, tls: tls::client_config(ca).unwrap() })
+    HyperTransport::new(config(ca, connect_timeout))
 }
 
 /// A transport for plain HTTP.

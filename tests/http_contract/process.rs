@@ -33,6 +33,8 @@ fn a_variable_that_cannot_be_used_is_named_with_its_value_and_what_was_expected(
         ("BACKOFF_FACTOR", "0.5", "from 1 to"),
         ("BACKOFF_JITTER", "1", "less than 1"),
         ("ORIGIN_SCHEME", "ftp", "http or https"),
+        ("ORIGIN_ALLOW", "b,", "*.suffix"),
+        ("ORIGIN_DENY", "10.0.0.0/33", "*.suffix"),
         ("SEGMENT_BYTES", "16KB", "64KiB"),
         ("SEGMENT_BYTES", "1MiB", "MAX_BODY"),
         ("MAX_LOG_BYTES", "1MiB", "SEGMENT_BYTES"),

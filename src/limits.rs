@@ -169,6 +169,23 @@ pub const POOL_IDLE_MAX: usize = 1024;
 /// Entries of `ORIGIN_ALLOW`, and of `ORIGIN_DENY`: each is compared with each address that is connected to.
 pub const POLICY_RULES_MAX: usize = 1000;
 
+/// A look at whether resolv.conf or the hosts file has changed at most this often, in milliseconds.
+pub const NAME_SOURCES_LOOK_MS: u64 = 2_000;
+/// What is read of each of them, in bytes: lists of hosts to be blocked have a few million.
+pub const NAME_SOURCE_BYTES_MAX: u64 = 16 << 20;
+/// Name servers that are used, as in the C library.
+pub const NAME_SERVERS_MAX: usize = 3;
+/// Search domains that are tried for a name: a query each.
+pub const SEARCH_DOMAINS_MAX: usize = 16;
+/// Answers of name servers that a core keeps for their TTL, two to a name.
+pub const DNS_ANSWERS_MAX: u64 = 4096;
+/// Longest time for which one is kept, in seconds, whatever its TTL: a mistake in a zone is not kept for a week.
+pub const DNS_TTL_SECONDS_MAX: u64 = 3600;
+/// The same for the answer that there is no address, so that a name can be used soon after it is made.
+pub const DNS_NEGATIVE_TTL_SECONDS_MAX: u64 = 60;
+/// IPv4 addresses wait for the answer about IPv6 for this long, in milliseconds (RFC 8305 §8).
+pub const RESOLUTION_DELAY_MS: u64 = 50;
+
 /// Addresses of a name that are tried.
 pub const ADDRESSES_MAX: usize = 16;
 /// The next address is tried beside those before it after this long, in milliseconds (RFC 8305 §8).

@@ -15,6 +15,7 @@ use tokio::time::Sleep;
 use super::advice;
 use super::connect::{ConnectError, Connector};
 use super::link::{Broken, Link, LinkCounts};
+use super::names::NameSources;
 use super::payload::Payload;
 use super::pool::Pool;
 use super::{Outbound, Transport};
@@ -33,6 +34,8 @@ pub struct TransportConfig {
     pub tls: Arc<rustls::ClientConfig>,
     /// Which addresses may be connected to.
     pub policy: Policy,
+    /// Where names are looked up.
+    pub names: NameSources,
 }
 
 /// Sends requests over HTTP/1.1. Belongs to one thread; dropping it closes its idle connections.
@@ -45,11 +48,7 @@ pub struct HyperTransport {
 impl HyperTransport {
     /// Without a connection yet.
     pub fn new(config: TransportConfig) -> Self {
-        Self {
-            connector: Connector::new(config.tls, config.connect_timeout, config.policy),
-            pool: RefCell::new(Pool::new()),
-            counts: Rc::default(),
-        }
+        Self { connector: Connector::new(config), pool: RefCell::new(Pool::new()), counts: Rc::default() }
     }
 
     /// Closes idle connections that are too old or that the origin has closed. To be called about once a second, from

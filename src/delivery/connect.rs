@@ -1,9 +1,9 @@
 //! An origin to an open socket: name, TCP, and TLS for https, within one bound.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,13 +15,14 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::client::TransportConfig;
 use super::failure;
-use super::resolve::resolve;
+use super::names::Names;
+use super::resolve::{Found, ResolveError, alternate, resolve};
 use crate::limits;
 use crate::message::policy::Policy;
 use crate::message::{Origin, Scheme};
 use crate::schedule::attempt::Failure;
-use crate::time::Millis;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ pub(super) enum Socket {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
     #[error("resolving the name")]
-    Resolve(#[source] io::Error),
+    Resolve(#[source] ResolveError),
     #[error("{0}")]
     Denied(String),
     #[error("connecting")]
@@ -65,42 +66,39 @@ pub(super) struct Connector {
     tls: TlsConnector,
     timeout: Duration,
     policy: Policy,
+    names: Names,
 }
 
 impl Connector {
-    /// `timeout` bounds name, TCP and TLS together; `policy` says which addresses may be connected to.
-    pub(super) fn new(tls: Arc<rustls::ClientConfig>, timeout: Millis, policy: Policy) -> Self {
-        Self { tls: TlsConnector::from(tls), timeout: timeout.duration(), policy }
+    /// Without a look at where names are looked up.
+    pub(super) fn new(config: TransportConfig) -> Self {
+        Self {
+            tls: TlsConnector::from(config.tls),
+            timeout: config.connect_timeout.duration(),
+            policy: config.policy,
+            names: Names::new(config.names),
+        }
     }
 
     /// Connects to `origin`. Cancel-safe: a dropped future leaves no socket.
     pub(super) async fn connect(&self, origin: &Origin) -> Result<Socket, ConnectError> {
-        match tokio::time::timeout(self.timeout, self.establish(origin)).await {
+        let until = tokio::time::Instant::now() + self.timeout;
+        let found = match tokio::time::timeout_at(until, resolve(origin.host(), &self.names)).await {
+            Ok(result) => result.map_err(ConnectError::Resolve)?,
+            Err(_elapsed) => return Err(ConnectError::Resolve(ResolveError::Timeout)),
+        };
+        match tokio::time::timeout_at(until, self.establish(origin, found)).await {
             Ok(result) => result,
             Err(_elapsed) => Err(ConnectError::Timeout),
         }
     }
 
-    /// Those of `addresses` that may be connected to; at least one.
-    fn permitted(&self, host: &str, mut addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, ConnectError> {
-        let mut denied = None;
-        addresses.retain(|address| match self.policy.judge(host, address.ip()) {
-            Ok(()) => true,
-            Err(denial) => {
-                denied.get_or_insert_with(|| format!("{} is denied: {denial}", address.ip()));
-                false
-            }
-        });
-        match denied {
-            Some(denied) if addresses.is_empty() => Err(ConnectError::Denied(denied)),
-            _ => Ok(addresses),
-        }
-    }
-
-    async fn establish(&self, origin: &Origin) -> Result<Socket, ConnectError> {
-        let addresses = resolve(origin.host(), origin.port()).await.map_err(ConnectError::Resolve)?;
-        let addresses = self.permitted(origin.host(), addresses)?;
-        let stream = connect_any(&addresses).await.map_err(ConnectError::Tcp)?;
+    async fn establish(&self, origin: &Origin, found: Found) -> Result<Socket, ConnectError> {
+        let permits = |address| match self.policy.judge(origin.host(), address) {
+            Ok(()) => Ok(SocketAddr::new(address, origin.port())),
+            Err(denial) => Err(format!("{address}: {denial}")),
+        };
+        let stream = connect_any(found, permits).await?;
         // A request is one write; waiting to fill a packet (Nagle) would only delay the end of a large one.
         // Without it the connection is slower, not wrong.
         let _ = stream.set_nodelay(true);
@@ -127,28 +125,63 @@ fn server_name(host: &str) -> io::Result<ServerName<'static>> {
     }
 }
 
-/// The first of `addresses` that answers. Each next one starts when one fails or has not answered for a while, and then
-/// they race (RFC 8305 §5). The error is that of the last one to fail: a family without a route fails first, and tells
-/// less than a refusal.
-async fn connect_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
-    let mut waiting = addresses.iter();
-    let mut racing = FuturesUnordered::new();
-    let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    loop {
-        if let Some(address) = waiting.next() {
-            racing.push(TcpStream::connect(*address));
+/// The first of the addresses that answers. Each next one starts when one fails or has not answered for a while, and then
+/// they race (RFC 8305 §5), while the rest of the lookup goes on. The error is that of the last one to fail: a family
+/// without a route fails first, and tells less than a refusal.
+///
+/// `permits` makes a destination of an address, or says why it is denied; then it is not connected to.
+async fn connect_any(
+    found: Found,
+    permits: impl Fn(IpAddr) -> Result<SocketAddr, String>,
+) -> Result<TcpStream, ConnectError> {
+    let (mut denied, mut failed) = (None, None);
+    let mut permitted = |addresses: Vec<IpAddr>| {
+        let mut destinations = Vec::new();
+        for address in addresses {
+            match permits(address) {
+                Ok(destination) => destinations.push(destination),
+                Err(reason) => denied = Some(reason),
+            }
         }
-        let may_start_next = waiting.len() > 0;
+        destinations
+    };
+    let mut waiting = VecDeque::from(permitted(found.addresses));
+    waiting.truncate(limits::ADDRESSES_MAX);
+    let mut rest = found.rest;
+    let mut racing = FuturesUnordered::new();
+    let stagger = Duration::from_millis(limits::CONNECT_STAGGER_MS);
+    let mut next_at = tokio::time::Instant::now();
+    loop {
+        let may_start = racing.is_empty() || tokio::time::Instant::now() >= next_at;
+        if may_start && let Some(address) = waiting.pop_front() {
+            racing.push(TcpStream::connect(address));
+            next_at = tokio::time::Instant::now() + stagger;
+        }
+        let may_start_next = !waiting.is_empty();
         tokio::select! {
             biased;
             Some(result) = racing.next() => match result {
                 Ok(stream) => return Ok(stream),
-                Err(error) => failed = error,
+                Err(error) => {
+                    failed = Some(error);
+                    next_at = tokio::time::Instant::now();
+                }
             },
-            () = tokio::time::sleep(Duration::from_millis(limits::CONNECT_STAGGER_MS)), if may_start_next => {}
-            else => return Err(failed),
+            more = async { rest.as_mut().expect("asked only if there is a rest").await }, if rest.is_some() => {
+                rest = None;
+                // The other family's turn.
+                waiting = alternate(permitted(more), waiting).into();
+                waiting.truncate(limits::ADDRESSES_MAX);
+            }
+            () = tokio::time::sleep_until(next_at), if may_start_next => {}
+            else => break,
         }
     }
+    Err(match (failed, denied) {
+        (Some(error), _) => ConnectError::Tcp(error),
+        (None, Some(reason)) => ConnectError::Denied(reason),
+        (None, None) => ConnectError::Resolve(ResolveError::NotFound),
+    })
 }
 
 impl AsyncRead for Socket {
@@ -208,18 +241,21 @@ mod tests {
     async fn an_address_that_refuses_gives_way_to_the_next() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let open = listener.local_addr().unwrap();
-        let closed = TcpListener::bind("127.0.0.2:0").await.unwrap().local_addr().unwrap();
-        let stream = connect_any(&[closed, open]).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), open);
-        let error = connect_any(&[closed, closed]).await.unwrap_err();
-        assert_eq!(failure::of_connect(&error), Failure::Refused);
+        let permits = |address| Ok(SocketAddr::new(address, open.port()));
+        let connect = |addresses: &[&str]| {
+            let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+            connect_any(Found { addresses, rest: None }, permits)
+        };
+        assert_eq!(connect(&["127.0.0.2", "127.0.0.1"]).await.unwrap().peer_addr().unwrap(), open);
+        let error = connect(&["127.0.0.2", "127.0.0.3"]).await.unwrap_err();
+        assert_eq!(error.failure(), Failure::Refused);
     }
 
     #[test]
     fn each_step_of_connecting_has_its_class() {
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         let table = [
-            (ConnectError::Resolve(refused()), Failure::Dns),
+            (ConnectError::Resolve(ResolveError::Timeout), Failure::Dns),
             (ConnectError::Denied(String::new()), Failure::Denied),
             (ConnectError::Tcp(refused()), Failure::Refused),
             (ConnectError::Tls(io::ErrorKind::UnexpectedEof.into()), Failure::Tls),

@@ -14,6 +14,8 @@ pub mod client;
 mod connect;
 mod failure;
 mod link;
+// Hosts file and name servers.
+pub mod names;
 mod payload;
 mod pool;
 mod resolve;

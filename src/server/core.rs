@@ -17,6 +17,7 @@ use super::recovery::{Orphans, Recovery};
 use crate::config::Config;
 use crate::control::{Control, Phase, ShardInbox, ShardRequest};
 use crate::delivery::client::{HyperTransport, TransportConfig};
+use crate::delivery::names::NameSources;
 use crate::delivery::worker;
 use crate::disk::{Disk, DiskError, while_doing};
 use crate::ingress::control_fields::ControlRules;
@@ -230,6 +231,7 @@ async fn serve<D: Disk, S: Stream>(
         connect_timeout: config.connect_timeout,
         tls: Arc::clone(&start.tls),
         policy: config.origin_policy.clone(),
+        names: NameSources::default(),
     }));
     let connections = ingress_settings(&start);
     let ingress = Rc::new(Ingress::<S, D>::new(Rc::clone(&shard), start.control, connections));

@@ -195,8 +195,8 @@ fn stop(sender: &watch::Sender<bool>, stopping: bool) -> bool {
     true
 }
 
-/// The end is told before the core's runtime is dropped, which would wait for every helper thread: a name lookup that
-/// hangs must not hold up the exit.
+/// The end is told before the core's runtime is dropped, which would wait for every helper thread: a filesystem that hangs
+/// must not hold up the exit.
 fn spawn_core(backend: Backend, start: CoreStart) -> Result<CoreThread, ServerError> {
     let (ended, end) = oneshot::channel();
     let shard = start.shard;

@@ -4,6 +4,8 @@
 mod advice;
 mod bytes_sent;
 mod connections;
+mod dns;
 mod https;
+mod names;
 mod origin;
 mod outcomes;

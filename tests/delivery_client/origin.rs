@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dispatcher::delivery::client::{HyperTransport, TransportConfig};
+use dispatcher::delivery::names::NameSources;
 use dispatcher::delivery::{Outbound, tls};
 use dispatcher::message::policy::Policy;
 use dispatcher::message::{MessageId, Origin, Scheme};
@@ -46,7 +47,14 @@ pub struct Accepted {
 impl Stub {
     /// Serves each connection with `script` in a task of its own.
     pub async fn serve<F: Future<Output = ()> + 'static>(script: impl Fn(Accepted) -> F + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::serve_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), script)
+    }
+
+    /// Serves the connections of a listener.
+    pub fn serve_on<F: Future<Output = ()> + 'static>(
+        listener: TcpListener,
+        script: impl Fn(Accepted) -> F + 'static,
+    ) -> Self {
         let port = listener.local_addr().unwrap().port();
         let (requests, connections) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(0)));
         let (recorded, counted) = (Rc::clone(&requests), Rc::clone(&connections));
@@ -153,7 +161,12 @@ fn content_length(head: &[u8]) -> usize {
 
 /// What a transport is told unless a test says otherwise.
 pub fn config(ca: Option<&Path>, connect_timeout: Millis) -> TransportConfig {
-    TransportConfig { connect_timeout, tls: tls::client_config(ca).unwrap(), policy: Policy::DEFAULT }
+    TransportConfig {
+        connect_timeout,
+        tls: tls::client_config(ca).unwrap(),
+        policy: Policy::DEFAULT,
+        names: NameSources::default(),
+    }
 }
 
 /// A transport that trusts `ca` too.

@@ -41,6 +41,7 @@ pub const UNSAFE: &str = "src/disk/aligned.rs";
 /// Files that start tasks or threads, and what of: each has an owner that outlives it.
 pub const SPAWNS: &[(&str, &str)] = &[
     ("src/delivery/worker.rs", "a task per delivery"),
+    ("src/delivery/names.rs", "blocking reads of resolv.conf and the hosts file"),
     ("src/ingress/listener.rs", "a task per connection"),
     ("src/server/core.rs", "the loops of a core, which end with its runtime"),
     ("src/server/mod.rs", "a thread per core, and the admin listener"),

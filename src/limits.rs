@@ -179,6 +179,8 @@ pub const NAME_SERVERS_MAX: usize = 3;
 pub const SEARCH_DOMAINS_MAX: usize = 16;
 /// Answers of name servers that a core keeps for their TTL, two to a name.
 pub const DNS_ANSWERS_MAX: u64 = 4096;
+/// What one of them takes, in bytes: a bit over 1 KiB with one address, measured.
+pub const DNS_ANSWER_BYTES: u64 = 2 << 10;
 /// Longest time for which one is kept, in seconds, whatever its TTL: a mistake in a zone is not kept for a week.
 pub const DNS_TTL_SECONDS_MAX: u64 = 3600;
 /// The same for the answer that there is no address, so that a name can be used soon after it is made.

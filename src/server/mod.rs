@@ -26,7 +26,9 @@ use crate::delivery::tls::{self, TlsError};
 use crate::disk::portable::PortableDisk;
 use crate::disk::uring::UringDisk;
 use crate::ingress::listener::{self, BindError};
-use crate::limits::{CACHE_BYTES_MAX, READ_BYTES_MIN, RECOVERY_READ_BYTES, RECOVERY_READS_MAX};
+use crate::limits::{
+    CACHE_BYTES_MAX, DNS_ANSWER_BYTES, DNS_ANSWERS_MAX, READ_BYTES_MIN, RECOVERY_READ_BYTES, RECOVERY_READS_MAX,
+};
 use crate::net::{portable, uring};
 use crate::schedule::gate::Gates;
 use crate::time::monotonic_now;
@@ -266,7 +268,8 @@ fn memory_sum(config: &Config) -> u64 {
     let connections = u64::from(config.max_connections) * (READ_BYTES_MIN as u64 + 2 * config.max_head);
     // What is read of the log at a time, besides one message.
     let reading = (RECOVERY_READS_MAX * RECOVERY_READ_BYTES) as u64;
-    config.max_memory + cores * (CACHE_BYTES_MAX as u64 + reading) + connections
+    let answers = DNS_ANSWERS_MAX * DNS_ANSWER_BYTES;
+    config.max_memory + cores * (CACHE_BYTES_MAX as u64 + reading + answers) + connections
 }
 
 fn random<const BYTES: usize>() -> Result<[u8; BYTES], ServerError> {

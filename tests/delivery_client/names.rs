@@ -79,7 +79,7 @@ async fn send(transport: &HyperTransport, name: &str, port: u16) -> Attempt {
     transport.send(request(&format!("{name}:{port}"), b"GET / HTTP/1.1\r\nHost: b\r\n", b"")).await
 }
 
-/// Sends until an attempt is different, and returns that; looks a few times in a hundredth of a second.
+/// Sends until an attempt is as wanted, and returns that one; the bound on every test bounds this too.
 async fn send_until(transport: &HyperTransport, name: &str, port: u16, done: impl Fn(&Attempt) -> bool) -> Attempt {
     loop {
         let attempt = send(transport, name, port).await;

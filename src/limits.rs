@@ -156,6 +156,10 @@ pub const DRAIN_MS_MAX: u64 = 1000;
 /// A response head, in bytes.
 pub const RESPONSE_HEAD_BYTES_MAX: usize = 64 << 10;
 
+/// What an origin may send on one HTTP/2 connection before deliveries have read it, in bytes: so much answers can take in
+/// memory. A stream's own share is the protocol's default, 64 KiB less one.
+pub const HTTP2_WINDOW_BYTES: u32 = 1 << 20;
+
 /// A pooled connection is closed after this long without use, in milliseconds.
 pub const POOL_IDLE_MS_MAX: u64 = 60_000;
 /// A pooled connection is not used again past this age, in milliseconds, so that DNS changes are seen.

@@ -9,26 +9,26 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::Response;
-use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use super::advice;
-use super::connect::{ConnectError, Connector};
-use super::link::{Broken, Link, LinkCounts};
+use super::connect::{ConnectError, Connector, Socket};
+use super::http2::{Connection, Next, Opened, Shared};
+use super::link::{Broken, Counted, Link, LinkCounts};
 use super::names::NameSources;
-use super::payload::Payload;
 use super::pool::Pool;
+use super::via::{Body, Via};
 use super::{Outbound, Transport};
 use crate::limits;
-use crate::message::Origin;
 use crate::message::policy::Policy;
+use crate::message::{Origin, Scheme};
 use crate::schedule::attempt::{Advice, Attempt, Failure, Outcome, outcome_of_answer};
 use crate::time::{Millis, monotonic_now};
 
 /// What an operator decides about deliveries' connections.
 #[derive(Clone, Debug)]
 pub struct TransportConfig {
-    /// Bound on DNS, TCP and TLS together; the attempt's timeout bounds them too.
+    /// Bound on DNS, TCP, TLS and the first words of HTTP/2 together; the attempt's timeout bounds them too.
     pub connect_timeout: Millis,
     /// From [`super::tls::client_config`].
     pub tls: Arc<rustls::ClientConfig>,
@@ -38,23 +38,33 @@ pub struct TransportConfig {
     pub names: NameSources,
 }
 
-/// Sends requests over HTTP/1.1. Belongs to one thread; dropping it closes its idle connections.
+/// Sends requests over HTTP/1.1, or HTTP/2 where an https origin agrees. Belongs to one thread; dropping it closes its
+/// idle connections.
 pub struct HyperTransport {
     connector: Connector,
+    connect_timeout: Millis,
     pool: RefCell<Pool<Box<Link>>>,
+    shared: RefCell<Shared>,
     counts: Rc<LinkCounts>,
 }
 
 impl HyperTransport {
     /// Without a connection yet.
     pub fn new(config: TransportConfig) -> Self {
-        Self { connector: Connector::new(config), pool: RefCell::new(Pool::new()), counts: Rc::default() }
+        Self {
+            connect_timeout: config.connect_timeout,
+            connector: Connector::new(config),
+            pool: RefCell::new(Pool::new()),
+            shared: RefCell::default(),
+            counts: Rc::default(),
+        }
     }
 
     /// Closes idle connections that are too old or that the origin has closed. To be called about once a second, from
     /// within the runtime.
     pub fn sweep(&self, now: Instant) {
         self.pool.borrow_mut().sweep(now, |link| link.is_open_while_idle());
+        self.shared.borrow_mut().sweep(now);
     }
 
     /// How many connections there are.
@@ -69,56 +79,126 @@ impl HyperTransport {
         started: Instant,
         mut deadline: Pin<&mut Sleep>,
     ) -> Result<Answer, NoAnswer> {
-        let mut pooled = self.pool.borrow_mut().take(&outbound.origin, started);
         let mut maybe_received = false;
-        // Two turns at most: only the first can have a pooled connection.
+        // When the first copy turned out to have gone nowhere; the second goes over a connection opened since.
+        let mut stale_at = None;
         loop {
-            let was_pooled = pooled.is_some();
-            let mut link = match pooled.take() {
-                Some(link) => link,
-                None => self
-                    .open(&outbound.origin, deadline.as_mut())
-                    .await
-                    .map_err(|failure| NoAnswer { failure, maybe_received })?,
-            };
-            let payload = Payload::new(outbound, outbound.maybe_duplicate || maybe_received);
+            let via = self.via(&outbound.origin, stale_at, deadline.as_mut()).await;
+            let mut via = via.map_err(|failure| NoAnswer { failure, maybe_received })?;
             let result = tokio::select! {
                 biased;
-                result = link.exchange(payload) => result,
-                () = deadline.as_mut() => Err(Broken { failure: Failure::ResponseTimeout, before_answer: false }),
+                result = via.exchange(outbound, outbound.maybe_duplicate || maybe_received) => result,
+                () = deadline.as_mut() => {
+                    via.timed_out();
+                    Err(Broken { failure: Failure::ResponseTimeout, before_answer: false, unprocessed: false })
+                }
             };
             let broken = match result {
-                Ok(response) => return Ok(Answer { link, response, maybe_received }),
+                Ok(response) => return Ok(Answer { via, response, maybe_received }),
                 Err(broken) => broken,
             };
-            maybe_received |= link.sent();
-            if !(was_pooled && broken.before_answer) {
+            maybe_received |= via.sent() && !broken.unprocessed;
+            let was_used = via.opened_at() < started;
+            let is_free = broken.unprocessed || was_used && broken.before_answer;
+            if !is_free || stale_at.is_some() {
                 return Err(NoAnswer { failure: broken.failure, maybe_received });
             }
+            stale_at = Some(monotonic_now());
             self.counts.stale_retries.set(self.counts.stale_retries.get() + 1);
         }
     }
 
-    /// A new connection to `origin`.
-    async fn open(&self, origin: &Origin, deadline: Pin<&mut Sleep>) -> Result<Box<Link>, Failure> {
+    /// A connection to `origin`: one that is there, unless it must have been opened since, or a new one.
+    async fn via(
+        &self,
+        origin: &Rc<Origin>,
+        since: Option<Instant>,
+        mut deadline: Pin<&mut Sleep>,
+    ) -> Result<Via, Failure> {
+        if since.is_none()
+            && let Some(link) = self.pool.borrow_mut().take(origin, monotonic_now())
+        {
+            return Ok(Via::Link(link));
+        }
+        // The protocol is agreed on in the TLS handshake: without one it is HTTP/1.1.
+        if origin.scheme() == Scheme::Http {
+            return self.open_link(self.connect(origin, deadline).await?).await;
+        }
+        loop {
+            // Bound: whoever comes back from waiting finds a connection, opens one, or gives up.
+            let next = self.shared.borrow_mut().next(origin, since, monotonic_now());
+            let opening = match next {
+                Next::Stream(stream) => return Ok(Via::Stream(stream)),
+                Next::OpenAlone => return self.open(origin, deadline).await,
+                Next::Open(opener) => {
+                    let via = self.open(origin, deadline.as_mut()).await;
+                    if !deadline.is_elapsed() {
+                        opener.tell(match &via {
+                            Ok(Via::Stream(_)) => Opened::Http2,
+                            Ok(Via::Link(_)) => Opened::Http1,
+                            Err(failure) => Opened::Failed(*failure),
+                        });
+                    }
+                    return via;
+                }
+                Next::Wait(opening) => opening,
+            };
+            let opened = tokio::select! {
+                biased;
+                opened = opening.opened() => opened,
+                () = deadline.as_mut() => Opened::Failed(Failure::ConnectTimeout),
+            };
+            if let Opened::Failed(failure) = opened {
+                return Err(failure);
+            }
+        }
+    }
+
+    /// A new connection to an https origin, of the kind that the origin prefers.
+    async fn open(&self, origin: &Rc<Origin>, mut deadline: Pin<&mut Sleep>) -> Result<Via, Failure> {
+        let began = monotonic_now();
+        let socket = self.connect(origin, deadline.as_mut()).await?;
+        let now = monotonic_now();
+        if !socket.agreed_on_http2() {
+            self.shared.borrow_mut().prefers_http1(origin, now);
+            return self.open_link(socket).await;
+        }
+        let opening = Connection::open(socket, now, Counted::new(Rc::clone(&self.counts)));
+        let connection = tokio::select! {
+            biased;
+            connection = opening => connection?,
+            () = tokio::time::sleep_until((began + self.connect_timeout.duration()).into()) => {
+                return Err(Failure::ConnectTimeout);
+            }
+            () = deadline => return Err(Failure::ConnectTimeout),
+        };
+        let stream = connection.stream();
+        self.shared.borrow_mut().add(origin, connection);
+        Ok(Via::Stream(stream))
+    }
+
+    async fn open_link(&self, socket: Socket) -> Result<Via, Failure> {
+        let link = Link::new(socket, monotonic_now(), Counted::new(Rc::clone(&self.counts))).await?;
+        Ok(Via::Link(Box::new(link)))
+    }
+
+    async fn connect(&self, origin: &Origin, deadline: Pin<&mut Sleep>) -> Result<Socket, Failure> {
         let connected = tokio::select! {
             biased;
             connected = self.connector.connect(origin) => connected,
             () = deadline => Err(ConnectError::Timeout),
         };
-        let socket = connected.map_err(|error| {
+        connected.map_err(|error| {
             tracing::debug!(%origin, class = error.failure().as_str(), error = &error as &dyn Error, "no connection");
             error.failure()
-        })?;
-        let link = Link::new(socket, monotonic_now(), Rc::clone(&self.counts)).await?;
-        Ok(Box::new(link))
+        })
     }
 }
 
 /// A complete response head, and the connection from which the rest of it is still to be read.
 struct Answer {
-    link: Box<Link>,
-    response: Response<Incoming>,
+    via: Via,
+    response: Response<Body>,
     maybe_received: bool,
 }
 
@@ -132,17 +212,16 @@ impl Transport for HyperTransport {
     async fn send(&self, outbound: Outbound) -> Attempt {
         let started = monotonic_now();
         let mut deadline = pin!(tokio::time::sleep(outbound.timeout.duration()));
-        let Answer { mut link, response, maybe_received } =
-            match self.answer(&outbound, started, deadline.as_mut()).await {
-                Ok(answer) => answer,
-                Err(NoAnswer { failure, maybe_received }) => {
-                    let elapsed = monotonic_now().saturating_duration_since(started);
-                    let outcome = Outcome::Failed(failure);
-                    let (advice, answer) = (Advice::default(), Bytes::new());
-                    return Attempt { outcome, status: None, advice, maybe_received, elapsed, answer };
-                }
-            };
-        let (head, mut body) = response.into_parts();
+        let Answer { via, response, maybe_received } = match self.answer(&outbound, started, deadline.as_mut()).await {
+            Ok(answer) => answer,
+            Err(NoAnswer { failure, maybe_received }) => {
+                let elapsed = monotonic_now().saturating_duration_since(started);
+                let outcome = Outcome::Failed(failure);
+                let (advice, answer) = (Advice::default(), Bytes::new());
+                return Attempt { outcome, status: None, advice, maybe_received, elapsed, answer };
+            }
+        };
+        let (head, body) = response.into_parts();
         let status = head.status.as_u16();
         let advice = advice::of_answer(status, &head.headers);
         if advice::has_unclear_verdict(advice, &head.headers) {
@@ -151,15 +230,15 @@ impl Transport for HyperTransport {
         let outcome = outcome_of_answer(status, advice.verdict);
         let keep = if outcome == Outcome::Delivered { 0 } else { limits::ANSWER_BYTES_MAX };
         let mut kept = BytesMut::new();
-        // Whatever happens to the body, the outcome stands: a slow one costs the connection.
-        let at_end = tokio::select! {
+        // Whatever happens to the body, the outcome stands: a slow one costs the connection, or the stream.
+        let reusable = tokio::select! {
             biased;
-            at_end = link.drain(&mut body, keep, &mut kept) => at_end,
-            () = deadline => false,
-            () = tokio::time::sleep(Duration::from_millis(limits::DRAIN_MS_MAX)) => false,
+            reusable = via.drain(body, keep, &mut kept) => reusable,
+            () = deadline => None,
+            () = tokio::time::sleep(Duration::from_millis(limits::DRAIN_MS_MAX)) => None,
         };
         let ended = monotonic_now();
-        if at_end && link.is_open_while_idle() {
+        if let Some(link) = reusable {
             let opened_at = link.opened_at();
             self.pool.borrow_mut().put(&outbound.origin, link, opened_at, ended);
         }

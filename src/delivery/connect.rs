@@ -19,6 +19,7 @@ use super::client::TransportConfig;
 use super::failure;
 use super::names::Names;
 use super::resolve::{Found, ResolveError, alternate, resolve};
+use super::tls::HTTP2_ALPN;
 use crate::limits;
 use crate::message::policy::Policy;
 use crate::message::{Origin, Scheme};
@@ -31,6 +32,16 @@ pub(super) enum Socket {
     Plain(TcpStream),
     /// For https, after the handshake.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Socket {
+    /// Whether both sides agreed on HTTP/2 in the handshake (ALPN, RFC 7301).
+    pub(super) fn agreed_on_http2(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(HTTP2_ALPN),
+        }
+    }
 }
 
 /// Why there is no socket.

@@ -59,6 +59,17 @@ pub(super) fn of_exchange(error: &hyper::Error, received: bool) -> Failure {
     if received { Failure::Protocol } else { Failure::Reset }
 }
 
+/// Of a stream of HTTP/2 or the connection below it: what the origin ended is reset, what it did wrong is protocol.
+pub(super) fn of_http2(error: &h2::Error) -> Failure {
+    match error.get_io() {
+        // h2 keeps of a TLS error only its kind, which tokio-rustls gives to nothing else.
+        Some(error) if error.kind() == io::ErrorKind::InvalidData => Failure::Tls,
+        Some(error) => of_stream(error),
+        None if error.is_remote() => Failure::Reset,
+        None => Failure::Protocol,
+    }
+}
+
 /// Of reading or writing an open connection: it broke, whatever the kernel's word for that.
 fn of_stream(error: &io::Error) -> Failure {
     use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable};

@@ -38,6 +38,25 @@ pub struct LinkCounts {
     pub stale_retries: Cell<u64>,
 }
 
+/// A connection that counts as open until it is dropped.
+#[derive(Debug)]
+pub(super) struct Counted(Rc<LinkCounts>);
+
+impl Counted {
+    /// Counts one more.
+    pub(super) fn new(counts: Rc<LinkCounts>) -> Self {
+        counts.open.set(counts.open.get() + 1);
+        counts.opened.set(counts.opened.get() + 1);
+        Self(counts)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+    }
+}
+
 type Driver = http1::Connection<TokioIo<Wire<Socket>>, OneFrame>;
 
 /// An open connection.
@@ -47,7 +66,7 @@ pub(super) struct Link {
     driver: Option<Driver>,
     meter: Rc<Meter>,
     opened_at: Instant,
-    counts: Rc<LinkCounts>,
+    _counted: Counted,
 }
 
 /// A request without a complete response head.
@@ -57,11 +76,14 @@ pub(super) struct Broken {
     pub(super) failure: Failure,
     /// Whether the connection broke before a byte of an answer: if it came from the pool, it may just have been stale.
     pub(super) before_answer: bool,
+    /// Whether the origin said that it has not processed the request and will not (RFC 9113 §8.7), or there was no
+    /// connection any more to send it on.
+    pub(super) unprocessed: bool,
 }
 
 impl Link {
     /// Makes a connection of a socket; sends nothing.
-    pub(super) async fn new(socket: Socket, opened_at: Instant, counts: Rc<LinkCounts>) -> Result<Self, Failure> {
+    pub(super) async fn new(socket: Socket, opened_at: Instant, counted: Counted) -> Result<Self, Failure> {
         let meter = Rc::new(Meter::new());
         let encrypted = matches!(socket, Socket::Tls(_));
         let wire = Wire::new(socket, encrypted, Rc::clone(&meter));
@@ -71,9 +93,7 @@ impl Link {
             .handshake(TokioIo::new(wire))
             .await
             .map_err(|error| failure::of_exchange(&error, false))?;
-        counts.open.set(counts.open.get() + 1);
-        counts.opened.set(counts.opened.get() + 1);
-        Ok(Self { sender, driver: Some(driver), meter, opened_at, counts })
+        Ok(Self { sender, driver: Some(driver), meter, opened_at, _counted: counted })
     }
 
     /// When its socket was connected.
@@ -103,7 +123,8 @@ impl Link {
             let failure = failure::of_exchange(&error, self.meter.received());
             tracing::debug!(class = failure.as_str(), error = &error as &dyn Error, "no answer");
             // What came before the request was sent is no answer to it: a server's farewell to an idle connection.
-            Broken { failure, before_answer: !self.meter.sent() || !self.meter.received() }
+            let before_answer = !self.meter.sent() || !self.meter.received();
+            Broken { failure, before_answer, unprocessed: false }
         })
     }
 
@@ -163,12 +184,6 @@ impl Link {
             }
         }
         self.is_reusable()
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.counts.open.set(self.counts.open.get() - 1);
     }
 }
 

@@ -13,6 +13,7 @@ mod advice;
 pub mod client;
 mod connect;
 mod failure;
+mod http2;
 mod link;
 // Hosts file and name servers.
 pub mod names;
@@ -21,6 +22,7 @@ mod pool;
 mod resolve;
 // Whom egress trusts.
 pub mod tls;
+mod via;
 mod wire;
 // The workers of a core.
 pub mod worker;

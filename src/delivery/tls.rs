@@ -7,6 +7,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
+/// HTTP/2 in the handshake (RFC 9113 §3.2), which we prefer.
+pub(super) const HTTP2_ALPN: &[u8] = b"h2";
+const HTTP1_ALPN: &[u8] = b"http/1.1";
+
 /// Why `TLS_CA` cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -59,7 +63,7 @@ pub fn client_config(extra_roots: Option<&Path>) -> Result<Arc<ClientConfig>, Tl
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let mut config =
         versions.expect("ring offers the default versions").with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![HTTP2_ALPN.to_vec(), HTTP1_ALPN.to_vec()];
     Ok(Arc::new(config))
 }
 
@@ -91,6 +95,6 @@ mod tests {
 
     #[test]
     fn without_tls_ca_the_systems_roots_are_enough_to_start() {
-        assert_eq!(client_config(None).unwrap().alpn_protocols, [b"http/1.1"]);
+        assert_eq!(client_config(None).unwrap().alpn_protocols, [&b"h2"[..], b"http/1.1"]);
     }
 }

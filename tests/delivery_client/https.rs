@@ -1,39 +1,18 @@
 //! https: whom the transport trusts, and that requests over TLS are the same bytes.
 
-use std::io::Write;
+use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use dispatcher::delivery::Transport;
 use dispatcher::schedule::attempt::Failure;
 use dispatcher::time::Millis;
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
-use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsAcceptor;
 
+use crate::certificates::{HTTP1, HTTP2, Issued};
 use crate::origin::{
     OK, Stub, assert_delivered, assert_failed, read_request, request, run, transport, transport_trusting,
 };
-
-/// A certificate for `names`, as a file for `TLS_CA` and as a server's configuration.
-fn certificate(names: &[&str]) -> (NamedTempFile, TlsAcceptor) {
-    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let made = rcgen::generate_simple_self_signed(names).unwrap();
-    let mut file = NamedTempFile::new().unwrap();
-    file.write_all(made.cert.pem().as_bytes()).unwrap();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    (file, TlsAcceptor::from(Arc::new(config)))
-}
 
 /// Answers every request over TLS. Its `requests` stay empty: the bodies' checksums are in the answers.
 async fn serve(acceptor: TlsAcceptor) -> Stub {
@@ -42,7 +21,7 @@ async fn serve(acceptor: TlsAcceptor) -> Stub {
         let acceptor = Rc::clone(&acceptor);
         async move {
             let Ok(mut stream) = acceptor.accept(accepted.stream).await else { return };
-            assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+            assert_ne!(stream.get_ref().1.alpn_protocol(), Some(HTTP2));
             while let Some(got) = read_request(&mut stream).await {
                 let answer = if got.ends_with(&[b'x'; 1000]) { OK } else { crate::origin::UNAVAILABLE };
                 stream.write_all(answer).await.unwrap();
@@ -60,9 +39,9 @@ fn post_to(origin: &str, body: &[u8]) -> dispatcher::delivery::Outbound {
 #[test]
 fn an_origin_whose_certificate_tls_ca_vouches_for_gets_its_requests() {
     run(async {
-        let (ca, acceptor) = certificate(&["localhost", "127.0.0.1"]);
-        let stub = serve(acceptor).await;
-        let transport = transport_trusting(Some(ca.path()), Millis::from_secs(10));
+        let issued = Issued::to(&["localhost", "127.0.0.1"]);
+        let stub = serve(issued.acceptor(&[HTTP1])).await;
+        let transport = transport_trusting(Some(issued.ca()), Millis::from_secs(10));
         for (host, connections) in [("localhost", 1), ("127.0.0.1", 2)] {
             let origin = format!("https://{host}:{}", stub.port);
             for bytes in [1000, 1000, 4 << 20] {
@@ -76,8 +55,7 @@ fn an_origin_whose_certificate_tls_ca_vouches_for_gets_its_requests() {
 #[test]
 fn an_origin_nobody_vouches_for_is_tls_and_gets_nothing() {
     run(async {
-        let (_, acceptor) = certificate(&["localhost"]);
-        let stub = serve(acceptor).await;
+        let stub = serve(Issued::to(&["localhost"]).acceptor(&[HTTP2, HTTP1])).await;
         let attempt = transport().send(post_to(&format!("https://localhost:{}", stub.port), b"x")).await;
         assert_failed(&attempt, Failure::Tls, false);
     });
@@ -86,9 +64,9 @@ fn an_origin_nobody_vouches_for_is_tls_and_gets_nothing() {
 #[test]
 fn a_certificate_for_another_name_is_tls() {
     run(async {
-        let (ca, acceptor) = certificate(&["other.example", "127.0.0.2"]);
-        let stub = serve(acceptor).await;
-        let transport = transport_trusting(Some(ca.path()), Millis::from_secs(10));
+        let issued = Issued::to(&["other.example", "127.0.0.2"]);
+        let stub = serve(issued.acceptor(&[HTTP2, HTTP1])).await;
+        let transport = transport_trusting(Some(issued.ca()), Millis::from_secs(10));
         for host in ["localhost", "127.0.0.1"] {
             let attempt = transport.send(post_to(&format!("https://{host}:{}", stub.port), b"x")).await;
             assert_failed(&attempt, Failure::Tls, false);
@@ -107,5 +85,79 @@ fn an_origin_that_speaks_plain_http_is_tls() {
         .await;
         let attempt = transport().send(post_to(&format!("https://127.0.0.1:{}", stub.port), b"x")).await;
         assert_failed(&attempt, Failure::Tls, false);
+    });
+}
+
+#[test]
+fn a_certificate_out_of_its_time_is_tls() {
+    run(async {
+        let expired = Issued::with(&["localhost"], |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1));
+        let early = Issued::with(&["localhost"], |params| params.not_before = rcgen::date_time_ymd(3000, 1, 1));
+        for issued in [expired, early] {
+            let stub = serve(issued.acceptor(&[HTTP2, HTTP1])).await;
+            let transport = transport_trusting(Some(issued.ca()), Millis::from_secs(10));
+            let attempt = transport.send(post_to(&format!("https://localhost:{}", stub.port), b"x")).await;
+            assert_failed(&attempt, Failure::Tls, false);
+        }
+    });
+}
+
+#[test]
+fn a_server_that_knows_nothing_of_alpn_gets_http_1() {
+    run(async {
+        let issued = Issued::to(&["localhost"]);
+        let stub = serve(issued.acceptor(&[])).await;
+        let transport = transport_trusting(Some(issued.ca()), Millis::from_secs(10));
+        for _ in 0..2 {
+            let outbound = post_to(&format!("https://localhost:{}", stub.port), &[b'x'; 1000]);
+            assert_delivered(&transport.send(outbound).await);
+        }
+        assert_eq!(stub.connections.get(), 1);
+    });
+}
+
+#[test]
+fn deliveries_begun_together_to_an_origin_of_http_1_have_connections_of_their_own() {
+    run(async {
+        let issued = Issued::to(&["localhost"]);
+        let stub = serve(issued.acceptor(&[HTTP1])).await;
+        let transport = Rc::new(transport_trusting(Some(issued.ca()), Millis::from_secs(10)));
+        for _ in 0..2 {
+            let sends = (0..5).map(|_| {
+                let transport = Rc::clone(&transport);
+                let outbound = post_to(&format!("https://localhost:{}", stub.port), &[b'x'; 1000]);
+                tokio::task::spawn_local(async move { transport.send(outbound).await })
+            });
+            for send in sends.collect::<Vec<_>>() {
+                assert_delivered(&send.await.unwrap());
+            }
+        }
+        assert_eq!(stub.connections.get(), 5);
+    });
+}
+
+#[test]
+fn a_name_is_told_to_the_server_and_an_address_is_not() {
+    run(async {
+        let issued = Issued::to(&["localhost", "127.0.0.1"]);
+        let acceptor = Rc::new(issued.acceptor(&[HTTP1]));
+        let told = Rc::new(RefCell::new(Vec::new()));
+        let seen = Rc::clone(&told);
+        let stub = Stub::serve(move |accepted| {
+            let (acceptor, seen) = (Rc::clone(&acceptor), Rc::clone(&seen));
+            async move {
+                let mut stream = acceptor.accept(accepted.stream).await.unwrap();
+                seen.borrow_mut().push(stream.get_ref().1.server_name().map(str::to_owned));
+                read_request(&mut stream).await;
+                stream.write_all(OK).await.unwrap();
+            }
+        })
+        .await;
+        let transport = transport_trusting(Some(issued.ca()), Millis::from_secs(10));
+        for host in ["localhost", "127.0.0.1", "LOCALHOST"] {
+            assert_delivered(&transport.send(post_to(&format!("https://{host}:{}", stub.port), b"x")).await);
+        }
+        let told = told.borrow();
+        assert_eq!(told.iter().map(Option::as_deref).collect::<Vec<_>>(), [Some("localhost"), None, Some("localhost")]);
     });
 }

@@ -3,8 +3,13 @@
 
 mod advice;
 mod bytes_sent;
+mod certificates;
 mod connections;
 mod dns;
+mod http2;
+mod http2_connections;
+mod http2_endings;
+mod http2_origin;
 mod https;
 mod names;
 mod origin;

@@ -42,6 +42,10 @@ pub const UNSAFE: &str = "src/disk/aligned.rs";
 pub const SPAWNS: &[(&str, &str)] = &[
     ("src/delivery/worker.rs", "a task per delivery"),
     ("src/delivery/names.rs", "blocking reads of resolv.conf and the hosts file"),
+    (
+        "src/delivery/http2/connection.rs",
+        "a task per HTTP/2 connection, which ends with it, or soon after the transport and its deliveries have left it",
+    ),
     ("src/ingress/listener.rs", "a task per connection"),
     ("src/server/core.rs", "the loops of a core, which end with its runtime"),
     ("src/server/mod.rs", "a thread per core, and the admin listener"),

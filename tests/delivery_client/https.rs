@@ -6,7 +6,7 @@ use std::rc::Rc;
 use dispatcher::delivery::Transport;
 use dispatcher::schedule::attempt::Failure;
 use dispatcher::time::Millis;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
 use crate::certificates::{HTTP1, HTTP2, Issued};
@@ -159,5 +159,33 @@ fn a_name_is_told_to_the_server_and_an_address_is_not() {
         }
         let told = told.borrow();
         assert_eq!(told.iter().map(Option::as_deref).collect::<Vec<_>>(), [Some("localhost"), None, Some("localhost")]);
+    });
+}
+
+#[test]
+fn an_answer_that_comes_while_the_body_is_still_being_sent_is_the_answer() {
+    run(async {
+        let issued = Issued::to(&["localhost"]);
+        let acceptor = Rc::new(issued.acceptor(&[HTTP1]));
+        let stub = Stub::serve(move |accepted| {
+            let acceptor = Rc::clone(&acceptor);
+            async move {
+                // Else the kernel may hold back the answer behind what the handshake said last, and drop both.
+                accepted.stream.set_nodelay(true).unwrap();
+                let mut stream = acceptor.accept(accepted.stream).await.unwrap();
+                stream.read_exact(&mut [0; 1000]).await.unwrap();
+                // Closed with most of the request unread: the kernel resets the connection behind the answer.
+                stream.write_all(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nno!").await.unwrap();
+                stream.flush().await.unwrap();
+            }
+        })
+        .await;
+        let transport = transport_trusting(Some(issued.ca()), Millis::from_secs(10));
+        for round in 0..20 {
+            let outbound = post_to(&format!("https://localhost:{}", stub.port), &vec![b'x'; 8 << 20]);
+            let attempt = transport.send(outbound).await;
+            assert_eq!((attempt.status, &attempt.answer[..]), (Some(413), &b"no!"[..]), "round {round}: {attempt:?}");
+            assert_failed(&attempt, Failure::Http4xx, false);
+        }
     });
 }

@@ -6,6 +6,7 @@ mod bytes_sent;
 mod certificates;
 mod connections;
 mod dns;
+mod hostile;
 mod http2;
 mod http2_connections;
 mod http2_endings;

@@ -117,6 +117,11 @@ impl Accepted {
         Some(request)
     }
 
+    /// How many requests have been read, on any connection.
+    pub fn seen(&self) -> usize {
+        self.requests.borrow().len()
+    }
+
     /// Sends bytes; it does not matter whether the peer still wants them.
     pub async fn say(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes).await;

@@ -270,9 +270,14 @@ fn an_answer_without_end_costs_its_stream_and_not_the_connection() {
 #[test]
 fn an_answer_that_comes_while_the_body_is_still_being_sent_is_the_answer() {
     run(async {
-        for (reset, close) in [(false, false), (true, false), (false, true), (true, true)] {
+        let table = [(false, false), (true, false), (false, true), (true, true)];
+        for (round, (reset, close)) in table.into_iter().cycle().take(40).enumerate() {
             let pair = Pair::scripted(move |mut raw| async move {
                 raw.greet(100).await;
+                if round % 8 < 4 {
+                    // The sender is in the middle of a write, not held back by a window, when the origin closes.
+                    raw.open_windows().await;
+                }
                 let frame = loop {
                     let frame = raw.frame().await.unwrap();
                     if frame.kind == DATA {
@@ -289,9 +294,9 @@ fn an_answer_that_comes_while_the_body_is_still_being_sent_is_the_answer() {
                 }
             })
             .await;
-            // More than both windows take.
+            // More than windows or buffers take.
             let attempt = pair.transport.send(pair.post(&vec![b'x'; 8 << 20])).await;
-            assert_eq!((attempt.status, &attempt.answer[..]), (Some(413), &b"no!"[..]), "{reset} {close}");
+            assert_eq!((attempt.status, &attempt.answer[..]), (Some(413), &b"no!"[..]), "{round}: {reset} {close}");
             assert_failed(&attempt, Failure::Http4xx, false);
         }
     });

@@ -170,6 +170,7 @@ pub const HEADERS: u8 = 1;
 pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
 pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
 pub const CONTINUATION: u8 = 9;
 pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
@@ -200,6 +201,13 @@ impl Raw {
         let settings = [&3_u16.to_be_bytes()[..], &streams.to_be_bytes()].concat();
         self.say(SETTINGS, 0, 0, &settings).await;
         self.say(SETTINGS, 1, 0, &[]).await;
+    }
+
+    /// Lets the client send as much as it likes, to be said after the greeting.
+    pub async fn open_windows(&mut self) {
+        const BYTES: u32 = 1 << 30;
+        self.say(SETTINGS, 0, 0, &[&4_u16.to_be_bytes()[..], &BYTES.to_be_bytes()].concat()).await;
+        self.say(WINDOW_UPDATE, 0, 0, &BYTES.to_be_bytes()).await;
     }
 
     /// Writes a frame; it does not matter whether the peer still wants it.

@@ -1,4 +1,4 @@
-//! Errors of the resolver, the socket, TLS and hyper to the closed set of failure classes.
+//! Errors of the resolver, the socket, TLS, hyper and h2 to the closed set of failure classes.
 
 use std::error::Error;
 use std::io;

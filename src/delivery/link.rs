@@ -34,7 +34,7 @@ pub struct LinkCounts {
     pub open: Cell<u64>,
     /// Opened since the start.
     pub opened: Cell<u64>,
-    /// Requests sent again at once because a pooled connection turned out to be dead.
+    /// Requests sent again at once because a pooled connection turned out to be dead, or an HTTP/2 stream was refused.
     pub stale_retries: Cell<u64>,
 }
 

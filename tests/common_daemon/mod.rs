@@ -16,7 +16,8 @@ use tokio::task::LocalSet;
 
 /// No condition that a passing test waits for takes longer, however busy the machine is.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(5);
+/// Between two looks at a condition.
+pub const POLL: Duration = Duration::from_millis(5);
 
 /// Runs a test on one thread with local tasks, within a bound.
 pub fn run<T>(test: impl Future<Output = T>) -> T {

@@ -33,6 +33,8 @@ await() {
 
 # Starts the sink on address $1, on the cores in LOAD_CORES, and puts its address in ORIGIN.
 start_sink() {
+    # Here and not only by the child, which may be later than the first look at it.
+    : >"$WORK/sink.out"
     taskset -c "$LOAD_CORES" target/release/examples/sink --listen "$1" >"$WORK/sink.out" &
     SINK=$!
     await "$WORK/sink.out" '^listening'
@@ -42,6 +44,7 @@ start_sink() {
 # Starts the daemon with the variables in the arguments, on the cores in DAEMON_CORES; puts its addresses in TARGET and
 # ADMIN. Its log stays as it is.
 start_daemon() {
+    : >"$WORK/daemon.out"
     env TRANSACTION_LOG="$WORK/log" LISTEN=127.0.0.1:0 ADMIN_LISTEN=127.0.0.1:0 LOG_FORMAT=json "$@" \
         taskset -c "$DAEMON_CORES" target/release/dispatcher 2>"$WORK/daemon.out" &
     DAEMON=$!

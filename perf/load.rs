@@ -9,6 +9,9 @@ use dispatcher::time::monotonic_now;
 
 #[path = "load/answer.rs"]
 mod answer;
+#[path = "load/arrivals.rs"]
+mod arrivals;
+mod clock;
 #[path = "load/message.rs"]
 mod message;
 #[path = "load/pace.rs"]
@@ -31,9 +34,9 @@ struct Options {
     /// The dispatcher (or whatever is measured), as host:port.
     #[arg(long)]
     target: String,
-    /// The origin the messages are for, as host:port; without one, plain requests are sent.
+    /// The origin the messages are for, as host:port; several take turns; without one, plain requests are sent.
     #[arg(long)]
-    origin: Option<String>,
+    origin: Vec<String>,
     /// The request target.
     #[arg(long, default_value = "/hook?from=load")]
     path: String,
@@ -118,9 +121,14 @@ fn generate(options: &Options) -> io::Result<(Tally, Duration)> {
             let options = options.clone();
             let connections = options.connections / threads + u16::from(number < options.connections % threads);
             std::thread::spawn(move || {
-                let template = Template::new(&options.target, options.origin.as_deref(), &options.path, options.body);
+                let template = |origin| Template::new(&options.target, origin, &options.path, options.body);
+                let mut templates: Vec<_> =
+                    options.origin.iter().map(|origin| template(Some(origin.as_str()))).collect();
+                if templates.is_empty() {
+                    templates.push(template(None));
+                }
                 let pace = Pace::new(plan, number.into(), start);
-                Thread::new(options.target, options.pipeline.into(), template, pace).run(connections.into(), duration)
+                Thread::new(options.target, options.pipeline.into(), templates, pace).run(connections.into(), duration)
             })
         })
         .collect();

@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 
+mod clock;
 #[path = "sink/request.rs"]
 mod request;
 #[path = "sink/tally.rs"]
@@ -23,12 +24,12 @@ mod tally;
 use request::{Parsed, Request};
 use tally::Tally;
 
-/// Receives messages and counts them. `GET /-/summary`, `/-/seen` and `/-/reset` are its own.
+/// Receives messages and counts them. `GET /-/summary`, `/-/seen`, `/-/arrivals` and `/-/reset` are its own.
 #[derive(Parser, Clone, Debug)]
 struct Options {
-    /// Where to listen; port 0 takes a free one and prints it.
+    /// Where to listen, may be given several times; port 0 takes a free one and prints it.
     #[arg(long, default_value = "127.0.0.1:9000")]
-    listen: String,
+    listen: Vec<String>,
     /// Waits this long before it answers, in milliseconds.
     #[arg(long, default_value_t = 0)]
     delay_ms: u64,
@@ -64,8 +65,6 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: &Options) -> io::Result<()> {
-    let listener = TcpListener::bind(&options.listen).await?;
-    say(&format!("listening {}", listener.local_addr()?))?;
     let sink = Rc::new(Sink {
         delay: Duration::from_millis(options.delay_ms),
         fail_percent: options.fail_percent,
@@ -73,25 +72,33 @@ async fn run(options: &Options) -> io::Result<()> {
         answer: answer(options.status),
         tally: RefCell::new(Tally::default()),
     });
+    for address in &options.listen {
+        let listener = TcpListener::bind(address).await?;
+        say(&format!("listening {}", listener.local_addr()?))?;
+        tokio::task::spawn_local(accept(listener, Rc::clone(&sink)));
+    }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    loop {
-        tokio::select! {
-            biased;
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    sink.tally.borrow_mut().connections += 1;
-                    tokio::task::spawn_local(serve(stream, Rc::clone(&sink)));
-                }
-                // Out of descriptors: the backlog holds the others until one is free.
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-            },
-        }
+    tokio::select! {
+        biased;
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
     let summary = sink.tally.borrow().summary().to_string();
     say(&summary)
+}
+
+async fn accept(listener: TcpListener, sink: Rc<Sink>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                sink.tally.borrow_mut().connections += 1;
+                tokio::task::spawn_local(serve(stream, Rc::clone(&sink)));
+            }
+            // Out of descriptors: the backlog holds the others until one is free.
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
 }
 
 fn say(line: &str) -> io::Result<()> {
@@ -150,6 +157,7 @@ impl Sink {
         let own = match request.path {
             "/-/summary" => tally.summary().to_string().into_bytes(),
             "/-/seen" => tally.seen(),
+            "/-/arrivals" => tally.arrivals(),
             "/-/reset" => {
                 *tally = Tally::default();
                 Vec::new()

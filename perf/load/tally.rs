@@ -1,9 +1,11 @@
 //! What came of the messages: latencies, statuses, and which were acknowledged.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+
+use super::arrivals::Times;
 
 /// Longest latency told apart, in nanoseconds: 10 minutes.
 const LATENCY_NS_MAX: u64 = 600_000_000_000;
@@ -22,24 +24,29 @@ pub struct Tally {
     pub statuses: BTreeMap<u16, u64>,
     /// 2xx answers, in nanoseconds.
     pub latency_ns: Histogram<u64>,
+    /// When messages were due and acknowledged.
+    pub times: Times,
     acknowledged: Vec<u64>,
 }
 
 impl Default for Tally {
     fn default() -> Self {
         let latency_ns = Histogram::new_with_max(LATENCY_NS_MAX, 3).expect("bounds and digits are valid");
-        Self { sent: 0, broken: 0, connect_errors: 0, statuses: BTreeMap::new(), latency_ns, acknowledged: Vec::new() }
+        let (statuses, times, acknowledged) = (BTreeMap::new(), Times::default(), Vec::new());
+        Self { sent: 0, broken: 0, connect_errors: 0, statuses, latency_ns, times, acknowledged }
     }
 }
 
 impl Tally {
-    /// Counts an answer.
-    pub fn answer(&mut self, id: u64, status: u16, latency: Duration) {
+    /// Counts an answer that has come `now` to a message that was due at `due`.
+    pub fn answer(&mut self, id: u64, status: u16, due: Instant, now: Instant) {
         *self.statuses.entry(status).or_default() += 1;
         if !(200..300).contains(&status) {
             return;
         }
+        let latency = now.saturating_duration_since(due);
         self.latency_ns.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+        self.times.acknowledge(id, due, now);
         if id < IDS_MAX {
             let word = usize::try_from(id / 64).expect("bounded by IDS_MAX");
             if self.acknowledged.len() <= word {
@@ -74,6 +81,7 @@ impl Tally {
         for (status, count) in &other.statuses {
             *self.statuses.entry(*status).or_default() += count;
         }
+        self.times.merge(&other.times);
         self.latency_ns.add(&other.latency_ns).expect("both have the same bounds");
         if self.acknowledged.len() < other.acknowledged.len() {
             self.acknowledged.resize(other.acknowledged.len(), 0);
@@ -112,12 +120,12 @@ mod tests {
 
     #[test]
     fn an_acknowledged_id_the_sink_has_not_seen_is_missing_whoever_else_came() {
-        let (mut mine, mut other) = (Tally::default(), Tally::default());
+        let (mut mine, mut other, now) = (Tally::default(), Tally::default(), dispatcher::time::monotonic_now());
         for id in [0, 64, 130] {
-            mine.answer(id, 202, Duration::from_micros(5));
+            mine.answer(id, 202, now, now);
         }
-        other.answer(1, 503, Duration::from_micros(5));
-        other.answer(3, 202, Duration::from_micros(5));
+        other.answer(1, 503, now, now);
+        other.answer(3, 202, now, now);
         mine.merge(&other);
         let seen: Vec<u8> = [0b1011_u64, 1, 0].iter().flat_map(|word| word.to_le_bytes()).collect();
         assert_eq!((mine.acknowledged(), mine.missing(&seen)), (4, 1));

@@ -33,8 +33,8 @@ pub struct Thread {
     pub target: String,
     /// Requests in flight on one connection.
     pub pipeline: usize,
-    /// What is sent.
-    pub template: Template,
+    /// What is sent, in turns.
+    pub templates: Vec<Template>,
     /// When.
     pub pace: RefCell<Pace>,
     /// What came of it.
@@ -44,9 +44,14 @@ pub struct Thread {
 
 impl Thread {
     /// Nothing is sent before [`Thread::run`].
-    pub fn new(target: String, pipeline: usize, template: Template, pace: Pace) -> Self {
+    pub fn new(target: String, pipeline: usize, templates: Vec<Template>, pace: Pace) -> Self {
         let (pace, tally) = (RefCell::new(pace), RefCell::default());
-        Self { target, pipeline, template, pace, tally, due: Notify::new() }
+        Self { target, pipeline, templates, pace, tally, due: Notify::new() }
+    }
+
+    fn template(&self, id: u64) -> &Template {
+        let turn = id % u64::try_from(self.templates.len()).expect("a count");
+        &self.templates[usize::try_from(turn).expect("below a length")]
     }
 
     /// Runs to the end of the plan and returns what came of it.
@@ -126,7 +131,7 @@ async fn exchange(mut stream: TcpStream, thread: &Thread) -> io::Result<()> {
         while asked.len() < thread.pipeline
             && let Some((id, since)) = thread.pace.borrow_mut().take(now)
         {
-            thread.template.append(id, &mut output);
+            thread.template(id).append(id, &mut output);
             asked.push_back((id, since));
             thread.tally.borrow_mut().sent += 1;
             now = monotonic_now();
@@ -167,7 +172,7 @@ fn settle(input: &mut BytesMut, asked: &mut VecDeque<(u64, Instant)>, thread: &T
             continue;
         }
         let (id, since) = asked.pop_front().ok_or(io::ErrorKind::InvalidData)?;
-        tally.answer(id, answer.status, now.saturating_duration_since(since));
+        tally.answer(id, answer.status, since, now);
         if answer.close {
             return Ok(true);
         }

@@ -23,13 +23,15 @@ pub async fn verify(url: &str, acknowledged: &Tally, limit: Duration) -> io::Res
         if seen >= acknowledged.acknowledged() || late {
             let missing = acknowledged.missing(&get(authority, "/-/seen").await?);
             if missing == 0 || late {
-                return Ok(serde_json::json!({
+                let mut verdict = serde_json::json!({
                     "waited_seconds": start.elapsed().as_secs_f64(),
                     "delivered": seen,
                     "lost": missing,
                     "duplicates": summary["duplicate_load_ids"],
                     "checksum_errors": summary["checksum_errors"],
-                }));
+                });
+                acknowledged.times.summarize(&get(authority, "/-/arrivals").await?, &mut verdict);
+                return Ok(verdict);
             }
         }
         tokio::time::sleep(POLL).await;

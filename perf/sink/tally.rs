@@ -1,12 +1,16 @@
 //! What came: counts, the ids seen, and whether bodies were intact.
 
+use dispatcher::time::monotonic_now;
 use hashbrown::HashSet;
 
+use super::clock;
 use super::request::Request;
 
 /// Ids told apart. Past these, deliveries are still counted but no longer as unique or duplicate.
 const MESSAGE_IDS_MAX: usize = 1 << 24;
 const LOAD_IDS_MAX: u64 = 1 << 30;
+/// Of so many of them the time of arrival is kept.
+const TIMED_MAX: usize = 1 << 22;
 
 /// Everything counted since the start or the last reset.
 #[derive(Default)]
@@ -26,6 +30,7 @@ pub struct Tally {
     load_ids: Vec<u64>,
     load_ids_unique: u64,
     load_id_repeats: u64,
+    arrived_ns: Vec<u64>,
     failing: u8,
 }
 
@@ -73,9 +78,27 @@ impl Tally {
         if self.load_ids[word] & bit == 0 {
             self.load_ids[word] |= bit;
             self.load_ids_unique += 1;
+            self.time(id);
         } else {
             self.load_id_repeats += 1;
         }
+    }
+
+    fn time(&mut self, id: u64) {
+        let at = usize::try_from(id).expect("bounded by LOAD_IDS_MAX");
+        if at >= TIMED_MAX {
+            return;
+        }
+        if self.arrived_ns.len() <= at {
+            self.arrived_ns.resize((at + 1).next_power_of_two(), 0);
+        }
+        self.arrived_ns[at] = clock::ns_of(monotonic_now());
+    }
+
+    /// When each sequence number was first delivered: a little-endian word of 64 bits each, nanoseconds of the monotonic
+    /// clock, 0 if it was not.
+    pub fn arrivals(&self) -> Vec<u8> {
+        self.arrived_ns.iter().flat_map(|ns| ns.to_le_bytes()).collect()
     }
 
     /// One bit per sequence number that was delivered, least significant first, in little-endian words of 64 bits.
@@ -138,6 +161,9 @@ mod tests {
         .map(|name| summary[name].as_u64());
         assert_eq!(counts, [3, 2, 1, 2, 1, 1].map(Some));
         assert_eq!(tally.seen()[8], 0b1100_0000);
+        let arrivals = tally.arrivals();
+        let (words, _) = arrivals.as_chunks::<8>();
+        assert!(words[69] == [0; 8] && words[70] != [0; 8] && words[71] != [0; 8]);
     }
 
     #[test]

@@ -135,7 +135,7 @@ fn a_server_that_limits_its_rate_gets_each_message_once_it_lets_it_in() {
             let setup = Setup { http, server: &server, ..Setup::default() };
             let Some(nginx) = Nginx::start_with(&setup).await else { return };
             let dir = tempfile::tempdir().unwrap();
-            let daemon = Daemon::start(dir.path(), &[]).await;
+            let daemon = Daemon::start(dir.path(), &[("BREAKER_PROBE_MAX", "100ms")]).await;
             let ids = burst(&daemon, &nginx.host(), 16, 4).await;
             nginx.until_delivered(&ids).await;
             assert_none_dead(&daemon, dir.path()).await;

@@ -10,6 +10,8 @@ mod answers;
 #[allow(dead_code, reason = "each crate of tests uses its part")]
 #[path = "common_daemon/mod.rs"]
 mod common;
+#[path = "real_peers/http2.rs"]
+mod http2;
 #[path = "real_peers/kept_connections.rs"]
 mod kept_connections;
 #[path = "real_peers/messages.rs"]

@@ -7,13 +7,14 @@ use crate::common::run;
 use crate::messages::{assert_none_dead, burst, letter};
 use crate::nginx::{Nginx, Setup, assert_exactly_once_at_first, delivered};
 
-/// Files of a certificate for loopback, in the directory of the nginx that uses it.
-struct Certificate {
+/// Files of a certificate for loopback.
+pub struct Certificate {
     dir: tempfile::TempDir,
 }
 
 impl Certificate {
-    fn new() -> Self {
+    /// A new one.
+    pub fn new() -> Self {
         let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("certificate.pem"), made.cert.pem()).unwrap();
@@ -21,11 +22,13 @@ impl Certificate {
         Self { dir }
     }
 
-    fn path(&self) -> String {
+    /// For `TLS_CA`.
+    pub fn path(&self) -> String {
         self.dir.path().join("certificate.pem").to_str().unwrap().to_owned()
     }
 
-    async fn nginx(&self, listen: &str, server: &str) -> Option<Nginx> {
+    /// An nginx that uses it; `listen` is how it speaks.
+    pub async fn nginx(&self, listen: &str, server: &str) -> Option<Nginx> {
         let dir = self.dir.path().display();
         let server = format!("ssl_certificate {dir}/certificate.pem; ssl_certificate_key {dir}/key.pem; {server}");
         Nginx::start_with(&Setup { listen, server: &server, ..Setup::default() }).await

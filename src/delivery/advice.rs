@@ -11,20 +11,22 @@ use crate::time::{Millis, UnixMillis};
 /// The origin's own judgement.
 pub(super) const VERDICT: HeaderName = HeaderName::from_static("x-dispatcher-verdict");
 
-/// Reads both fields. What is repeated or cannot be understood says nothing: of two judgements none is taken.
-pub(super) fn of_answer(status: u16, fields: &HeaderMap) -> Advice {
-    let verdict = only(fields, VERDICT).and_then(|value| Verdict::parse(value.as_bytes()));
+/// Reads both fields. What is repeated or cannot be understood says nothing: of two judgements none is taken. Also tells
+/// whether there is a verdict that says nothing, which somebody should be told about.
+pub(super) fn of_answer(status: u16, fields: &HeaderMap) -> (Advice, bool) {
+    let (verdict, is_unclear) = match fields.get(VERDICT) {
+        None => (None, false),
+        Some(_) => {
+            let verdict = only(fields, VERDICT).and_then(|value| Verdict::parse(value.as_bytes()));
+            (verdict, verdict.is_none())
+        }
+    };
     let retry_after = if may_ask_to_wait(status) {
         only(fields, RETRY_AFTER).and_then(|value| parse_retry_after(value.as_bytes()))
     } else {
         None
     };
-    Advice { verdict, retry_after }
-}
-
-/// Whether there is a verdict that says nothing, which somebody should be told about.
-pub(super) fn has_unclear_verdict(advice: Advice, fields: &HeaderMap) -> bool {
-    advice.verdict.is_none() && fields.contains_key(VERDICT)
+    (Advice { verdict, retry_after }, is_unclear)
 }
 
 /// The statuses for which RFC 9110 gives `Retry-After` a meaning that is ours too.
@@ -111,7 +113,7 @@ mod tests {
         let fields = fields(&[("retry-after", b"1")]);
         for status in 100..=599 {
             let asks = matches!(status, 300..=399 | 413 | 429 | 503);
-            assert_eq!(of_answer(status, &fields).retry_after.is_some(), asks, "{status}");
+            assert_eq!(of_answer(status, &fields).0.retry_after.is_some(), asks, "{status}");
         }
     }
 
@@ -127,14 +129,14 @@ mod tests {
         ];
         for status in [200, 302, 404, 500] {
             for (fields, verdict, unclear) in &table {
-                let advice = of_answer(status, fields);
-                assert_eq!((advice.verdict, has_unclear_verdict(advice, fields)), (*verdict, *unclear), "{fields:?}");
+                let (advice, is_unclear) = of_answer(status, fields);
+                assert_eq!((advice.verdict, is_unclear), (*verdict, *unclear), "{fields:?}");
             }
         }
     }
 
     #[test]
     fn of_repeated_waits_none_is_taken() {
-        assert_eq!(of_answer(503, &fields(&[("retry-after", b"1"), ("retry-after", b"1")])), Advice::default());
+        assert_eq!(of_answer(503, &fields(&[("retry-after", b"1"), ("retry-after", b"1")])).0, Advice::default());
     }
 }

@@ -83,8 +83,17 @@ impl HyperTransport {
         // When the first copy turned out to have gone nowhere; the second goes over a connection opened since.
         let mut stale_at = None;
         loop {
-            let via = self.via(&outbound.origin, stale_at, deadline.as_mut()).await;
-            let mut via = via.map_err(|failure| NoAnswer { failure, maybe_received })?;
+            let idle = match stale_at {
+                None => self.pool.borrow_mut().take(&outbound.origin, started),
+                Some(_) => None,
+            };
+            let mut via = match idle {
+                Some(link) => Via::Link(link),
+                // Boxed, so that the common way does not carry the room that connecting takes.
+                None => Box::pin(self.via(&outbound.origin, stale_at, deadline.as_mut()))
+                    .await
+                    .map_err(|failure| NoAnswer { failure, maybe_received })?,
+            };
             let result = tokio::select! {
                 biased;
                 result = via.exchange(outbound, outbound.maybe_duplicate || maybe_received) => result,
@@ -108,18 +117,13 @@ impl HyperTransport {
         }
     }
 
-    /// A connection to `origin`: one that is there, unless it must have been opened since, or a new one.
+    /// A shared connection to `origin`, unless it must have been opened since, or a new one.
     async fn via(
         &self,
         origin: &Rc<Origin>,
         since: Option<Instant>,
         mut deadline: Pin<&mut Sleep>,
     ) -> Result<Via, Failure> {
-        if since.is_none()
-            && let Some(link) = self.pool.borrow_mut().take(origin, monotonic_now())
-        {
-            return Ok(Via::Link(link));
-        }
         // The protocol is agreed on in the TLS handshake: without one it is HTTP/1.1.
         if origin.scheme() == Scheme::Http {
             return self.open_link(self.connect(origin, deadline).await?).await;
@@ -223,8 +227,8 @@ impl Transport for HyperTransport {
         };
         let (head, body) = response.into_parts();
         let status = head.status.as_u16();
-        let advice = advice::of_answer(status, &head.headers);
-        if advice::has_unclear_verdict(advice, &head.headers) {
+        let (advice, has_unclear_verdict) = advice::of_answer(status, &head.headers);
+        if has_unclear_verdict {
             tracing::debug!(id = %outbound.message_id, origin = %outbound.origin, status, "a verdict that says nothing");
         }
         let outcome = outcome_of_answer(status, advice.verdict);

@@ -200,6 +200,9 @@ pub const CONNECT_STAGGER_MS: u64 = 250;
 /// The first probe of an origin whose circuit has opened, in milliseconds after that; each further one after twice as
 /// long as the one before.
 pub const BREAKER_PROBE_MS_MIN: u64 = 1000;
+/// An origin that fails while it is begun with slowly is left alone for this long, in milliseconds, and twice as long
+/// after each further failure in a row: one that takes so many a second is then found to take them, and not to be down.
+pub const RAMP_PAUSE_MS_MIN: u64 = 10;
 /// A core that waits for its turn at an origin which is as busy as it may be looks again after this long, in
 /// milliseconds: should the one before it not take its turn.
 pub const TURN_MS_MAX: u64 = 20;

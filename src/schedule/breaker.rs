@@ -9,10 +9,11 @@
 //! ```
 //!
 //! While it is open nothing is sent but single probes, and nothing that fails is held against its message: an outage is
-//! not the message's fault. Why one success closes it, and not several: the ramp that follows tries the origin with one
+//! not the message's fault. On the ramp, a failure halves what is allowed and is followed by a pause, so that an origin
+//! which limits its rate is brought to that rate, and not taken for one that is down. Why one success closes it, and not several: the ramp that follows tries the origin with one
 //! delivery, then two, then four; so a false dawn costs little.
 
-use crate::limits::BREAKER_PROBE_MS_MIN;
+use crate::limits::{BREAKER_PROBE_MS_MIN, RAMP_PAUSE_MS_MIN};
 use crate::time::Millis;
 
 /// What an operator decides about origins.
@@ -164,6 +165,8 @@ impl Breaker {
                     self.open(Millis(BREAKER_PROBE_MS_MIN), now);
                 } else if self.allowed < self.rules.in_flight_max {
                     self.allowed = (self.allowed / 2).max(1);
+                    let pause = RAMP_PAUSE_MS_MIN.saturating_mul(1 << (failures - 1).min(32));
+                    self.held_until = self.held_until.max(now + pause.min(BREAKER_PROBE_MS_MIN));
                 }
             }
             Signal::Alive | Signal::Failing => {

@@ -106,10 +106,40 @@ fn a_failure_on_the_ramp_halves_it_and_failures_in_a_row_open_it_again_from_the_
         breaker.ended(Signal::Alive, None, 3000);
     }
     breaker.ended(Signal::Failing, None, 3000);
-    assert_eq!(breaker.permission(0, 3000), Permission::Some(4));
+    assert_eq!(breaker.permission(0, 3000), Permission::Wait(3010), "after a pause");
+    assert_eq!(breaker.permission(0, 3010), Permission::Some(4));
     breaker.ended(Signal::Failing, None, 3000);
     breaker.ended(Signal::Failing, None, 3000);
     assert_eq!(breaker.permission(0, 3000), Permission::Wait(4000));
+}
+
+/// A token each so many milliseconds, of which it keeps one: what others answer 429 or 503 to.
+#[test]
+fn an_origin_that_limits_its_rate_gets_a_good_part_of_it_and_is_seldom_taken_for_dead() {
+    for spacing in [5, 10, 50, 200] {
+        let mut breaker = Breaker::new(Rules { failures: 5, in_flight_max: 64, ..RULES });
+        let (mut now, mut token_from, mut taken, mut tried) = (0_u64, 0, 0_u64, 0_u64);
+        while now < 60_000 {
+            let (free, probe) = match breaker.permission(0, now) {
+                Permission::Some(free) => (free, None),
+                Permission::Probe => (1, Some(breaker.begin_probe())),
+                Permission::Wait(until) => {
+                    now = until;
+                    continue;
+                }
+            };
+            for _ in 0..free {
+                let takes = now >= token_from;
+                token_from = if takes { now + spacing } else { token_from };
+                breaker.ended(if takes { Signal::Alive } else { Signal::Failing }, probe, now + 1);
+                (taken, tried) = (taken + u64::from(takes), tried + 1);
+            }
+            now += 1;
+        }
+        let most = 60_000 / spacing;
+        assert!(taken * 6 >= most, "{taken} of {most} at one each {spacing} ms, with {tried} attempts");
+        assert!(tried <= 8 * taken, "{tried} attempts for {taken} at one each {spacing} ms");
+    }
 }
 
 #[test]

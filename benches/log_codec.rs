@@ -23,6 +23,7 @@ fn accepted(body: &[u8]) -> Payload<'_> {
         timeout: None,
         origin: OriginRef { scheme: Scheme::Http, host: "origin.test", port: 80 },
         again: false,
+        replays: 0,
         progress: Progress::default(),
         head: HEAD,
         body,

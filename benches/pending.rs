@@ -96,6 +96,7 @@ fn accepted(origin: OriginRef<'_>) -> Payload<'_> {
         timeout: None,
         origin,
         again: false,
+        replays: 0,
         progress,
         head: b"",
         body: b"",

@@ -27,7 +27,8 @@ pub type Spot = (usize, u32, u32);
 /// The state of every message of a log: a fold over its records.
 #[derive(Debug, Default)]
 pub struct States {
-    of: HashMap<MessageId, State>,
+    /// With how often the message had been replayed then.
+    of: HashMap<MessageId, (u16, State)>,
     /// The last record of each directory: what follows it came later and says nothing of the states.
     last: HashMap<usize, (u32, u32)>,
 }
@@ -36,22 +37,25 @@ impl States {
     /// Takes a record into account, in the order of the log. An end is final, wherever the message stands besides.
     pub fn apply(&mut self, (dir, segment, offset): Spot, visit: &Visit<'_>) {
         self.last.insert(dir, (segment, offset));
-        let state = match visit.payload {
-            Payload::Accepted(_) => {
-                self.of.entry(visit.id).or_insert(State::Pending);
-                return;
-            }
-            // Of a message that is known from its own record.
-            Payload::Retry(_) => return,
-            Payload::Delivered { .. } => State::Delivered,
-            Payload::DeadLettered { .. } | Payload::DeadLetter(..) => State::DeadLettered,
-            Payload::Lost { .. } => State::Lost,
+        let known = self.of.get(&visit.id).map(|(replays, _)| *replays);
+        let (replays, state) = match &visit.payload {
+            // Only a replay gives it another end.
+            Payload::Accepted(message) if known.is_some_and(|replays| message.replays <= replays) => return,
+            Payload::Accepted(message) => (message.replays, State::Pending),
+            // The dead letter log does not tell when its letters were written as seen from the other log.
+            Payload::DeadLetter(message, _) if known.is_some_and(|replays| message.replays < replays) => return,
+            Payload::DeadLetter(message, _) => (message.replays, State::DeadLettered),
+            // Of a message that is known from its own record; what was removed had become a dead letter, and stays that.
+            Payload::Retry(_) | Payload::Removed { .. } => return,
+            Payload::Delivered { .. } => (known.unwrap_or(0), State::Delivered),
+            Payload::DeadLettered { .. } => (known.unwrap_or(0), State::DeadLettered),
+            Payload::Lost { .. } => (known.unwrap_or(0), State::Lost),
         };
-        self.of.insert(visit.id, state);
+        self.of.insert(visit.id, (replays, state));
     }
 
     fn is(&self, id: MessageId, state: State) -> bool {
-        self.of.get(&id) == Some(&state)
+        self.of.get(&id).is_some_and(|(_, known)| *known == state)
     }
 
     fn cover(&self, (dir, segment, offset): Spot) -> bool {

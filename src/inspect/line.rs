@@ -48,6 +48,8 @@ pub struct Line<'a> {
     maybe_duplicate: bool,
     #[serde(skip_serializing_if = "is_false")]
     again: bool,
+    #[serde(skip_serializing_if = "is_zero")]
+    replays: u16,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     history: Vec<Try>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,7 +105,7 @@ impl<'a> Line<'a> {
                 Self { attempts: Some(*attempts), status: Some(*status), ..line }
             }
             Payload::DeadLettered { failure, .. } => Self { class: Some(failure.as_str()), ..line },
-            Payload::Lost { .. } => line,
+            Payload::Lost { .. } | Payload::Removed { .. } => line,
         }
     }
 
@@ -116,6 +118,7 @@ impl<'a> Line<'a> {
             target: Some(String::from_utf8_lossy(target)),
             timeout_ms: message.timeout.map(|timeout| timeout.0),
             again: message.again,
+            replays: message.replays,
             head_bytes: Some(message.head.len()),
             body_bytes: Some(message.body.len()),
             head: head.and_then(Result::ok),
@@ -161,6 +164,7 @@ pub const fn record_name(kind: Kind) -> &'static str {
         Kind::DeadLettered => "dead_lettered",
         Kind::DeadLetter => "dead_letter",
         Kind::Lost => "lost",
+        Kind::Removed => "removed",
     }
 }
 
@@ -172,7 +176,8 @@ pub fn time_of(payload: &Payload<'_>) -> Option<UnixMillis> {
         Payload::DeadLetter(_, Death { at, .. })
         | Payload::Delivered { at, .. }
         | Payload::DeadLettered { at, .. }
-        | Payload::Lost { at } => Some(*at),
+        | Payload::Lost { at }
+        | Payload::Removed { at } => Some(*at),
     }
 }
 
@@ -186,6 +191,11 @@ fn request_line(head: &[u8]) -> (&[u8], &[u8]) {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
 const fn is_false(flag: &bool) -> bool {
     !*flag
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_zero(number: &u16) -> bool {
+    *number == 0
 }
 
 /// A point in time as RFC 3339 has it, in UTC, with milliseconds.

@@ -65,7 +65,10 @@ impl Live {
             // Written again, it stands where it was written last.
             Payload::Accepted(_) | Payload::DeadLetter(..) => _ = self.bytes_of.insert(visit.id, visit.at.bytes),
             Payload::Retry(_) => {}
-            Payload::Delivered { .. } | Payload::DeadLettered { .. } | Payload::Lost { .. } => {
+            Payload::Delivered { .. }
+            | Payload::DeadLettered { .. }
+            | Payload::Lost { .. }
+            | Payload::Removed { .. } => {
                 self.bytes_of.remove(&visit.id);
             }
         }

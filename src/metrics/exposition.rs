@@ -124,6 +124,8 @@ impl Exposed {
         plain("maybe_duplicates", "Attempts sent with X-Dispatcher-Maybe-Duplicate", counts.maybe_duplicates)?;
         plain("recovered_messages", "Undelivered messages found in the log at start", counts.recovered_messages)?;
         plain("corrupt_records", "Damaged ranges and records met in the log", counts.corrupt_records)?;
+        plain("dead_letters_replayed", "Dead letters that an operator had accepted again", counts.letters_replayed)?;
+        plain("dead_letters_removed", "Dead letters that an operator deleted", counts.letters_removed)?;
         let reasons = RefusedReason::ALL.map(|reason| (reason.as_str(), counts.refused[reason as usize]));
         counter(encoder, "refused", "Requests that were answered with an error", Some("reason"), reasons)?;
         let classes = || Failure::ALL.map(|failure| (failure.as_str(), usize::from(failure.code())));
@@ -140,6 +142,9 @@ impl Exposed {
         let (gauges, counts) = (&self.snapshot.gauges, &self.snapshot.counts);
         let states = [("ready", gauges.ready), ("in_flight", gauges.in_flight), ("delayed", gauges.delayed)];
         gauge(encoder, "messages", "Live messages by state", None, Some("state"), states)?;
+        // Not `dead_letters`: in OpenMetrics that is the name of the counter's family.
+        let kept = [("", gauges.dead_letters)];
+        gauge(encoder, "dead_letters_kept", "Dead letters that there are", None, None, kept)?;
         let open = [0, 1].map(|side| (SIDES[side], counts.connections[side]));
         gauge(encoder, "connections", "Connections open", None, Some("side"), open)?;
         let circuits = [("", self.process.open_origins)];
@@ -315,12 +320,15 @@ mod tests {
     }
 
     /// What the classic format calls every family, with its type.
-    const FAMILIES: [(&str, &str); 23] = [
+    const FAMILIES: [(&str, &str); 26] = [
         ("accepted_total", "counter"),
         ("refused_total", "counter"),
         ("attempts_total", "counter"),
         ("delivered_total", "counter"),
         ("dead_letters_total", "counter"),
+        ("dead_letters_replayed_total", "counter"),
+        ("dead_letters_removed_total", "counter"),
+        ("dead_letters_kept", "gauge"),
         ("maybe_duplicates_total", "counter"),
         ("recovered_messages_total", "counter"),
         ("corrupt_records_total", "counter"),

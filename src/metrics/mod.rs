@@ -116,6 +116,8 @@ pub struct Counts {
     attempts: [u64; CLASSES],
     delivered: u64,
     dead_letters: [u64; CLASSES],
+    letters_replayed: u64,
+    letters_removed: u64,
     maybe_duplicates: u64,
     recovered_messages: u64,
     corrupt_records: u64,
@@ -133,6 +135,8 @@ impl Counts {
         add_all(&mut self.attempts, &other.attempts);
         self.delivered += other.delivered;
         add_all(&mut self.dead_letters, &other.dead_letters);
+        self.letters_replayed += other.letters_replayed;
+        self.letters_removed += other.letters_removed;
         self.maybe_duplicates += other.maybe_duplicates;
         self.recovered_messages += other.recovered_messages;
         self.corrupt_records += other.corrupt_records;
@@ -150,6 +154,8 @@ pub struct Gauges {
     pub in_flight: u64,
     /// Messages waiting for their due time.
     pub delayed: u64,
+    /// Dead letters kept.
+    pub dead_letters: u64,
     /// Bytes of all segments.
     pub log_bytes: u64,
     /// Bytes of the records of live messages.
@@ -280,6 +286,16 @@ impl ShardMetrics {
         self.counts.borrow_mut().dead_letters[class(Outcome::Failed(failure))] += 1;
     }
 
+    /// A dead letter was accepted anew.
+    pub fn letter_replayed(&self) {
+        self.counts.borrow_mut().letters_replayed += 1;
+    }
+
+    /// A dead letter was deleted.
+    pub fn letter_removed(&self) {
+        self.counts.borrow_mut().letters_removed += 1;
+    }
+
     /// An attempt was marked as a possible duplicate.
     pub fn maybe_duplicate(&self) {
         self.counts.borrow_mut().maybe_duplicates += 1;
@@ -350,6 +366,7 @@ impl Snapshot {
         self.gauges.ready += other.gauges.ready;
         self.gauges.in_flight += other.gauges.in_flight;
         self.gauges.delayed += other.gauges.delayed;
+        self.gauges.dead_letters += other.gauges.dead_letters;
         self.gauges.log_bytes += other.gauges.log_bytes;
         self.gauges.log_live_bytes += other.gauges.log_live_bytes;
         self.gauges.oldest_pending = self.gauges.oldest_pending.max(other.gauges.oldest_pending);

@@ -27,8 +27,15 @@ fn lived(scale: u64) -> ShardMetrics {
 
 #[test]
 fn merged_shards_are_the_sum_of_their_counts_and_the_largest_of_their_ages() {
-    let gauges =
-        |n| Gauges { ready: n, in_flight: n, delayed: n, log_bytes: n, log_live_bytes: n, oldest_pending: Millis(n) };
+    let gauges = |n| Gauges {
+        ready: n,
+        in_flight: n,
+        delayed: n,
+        dead_letters: n,
+        log_bytes: n,
+        log_live_bytes: n,
+        oldest_pending: Millis(n),
+    };
     let mut merged = lived(3).snapshot(gauges(3));
     merged.merge(&lived(5).snapshot(gauges(5)));
     let counts = merged.counts;

@@ -83,6 +83,11 @@ impl Lanes {
         &self.lanes[lane as usize].origin
     }
 
+    /// Messages of a lane that wait for their turn.
+    pub fn ready(&self, lane: u32) -> u32 {
+        self.lanes[lane as usize].ready.count()
+    }
+
     /// Enters a message for `origin`; returns its lane.
     pub fn enter(&mut self, origin: OriginRef<'_>) -> u32 {
         let number = self.find(origin).unwrap_or_else(|| self.open(origin));

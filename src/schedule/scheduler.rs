@@ -260,6 +260,11 @@ impl Scheduler {
         self.lanes.find(origin)
     }
 
+    /// Messages for an origin that wait for their turn.
+    pub fn ready_of(&self, origin: OriginRef<'_>) -> u32 {
+        self.lane_of(origin).map_or(0, |lane| self.lanes.ready(lane))
+    }
+
     /// The origin of a message.
     pub fn origin(&self, slot: Slot) -> &Rc<Origin> {
         self.lanes.origin(self.lane(slot))

@@ -145,15 +145,20 @@ pub async fn dead_letters<D: Disk>(
     let fold = &mut |visit: Visit<'_>| DeadLetters::<D>::fold(&mut theirs, &visit);
     recovery::replay(&files, &survey, Some(corrupt), fold).await?;
     let mut kept: Vec<(MessageId, Location)> = theirs.iter().map(|(slot, id)| (id, theirs.location(slot))).collect();
-    kept.retain(|(id, _)| !dead_letters.contains(*id));
     kept.sort_unstable_by_key(|(id, _)| *id);
-    let adopted = kept.len() as u64;
-    let mut written = Vec::new();
+    let (mut adopted, mut written) = (0, Vec::new());
     for (id, at) in kept {
         let record: Bytes = files.read_record(at).await?;
-        let Ok(payload) = Payload::decode(Kind::DeadLetter, &record[HEADER_BYTES..]) else {
+        let Ok(Payload::DeadLetter(letter, death)) = Payload::decode(Kind::DeadLetter, &record[HEADER_BYTES..]) else {
             panic!("a record that was applied decodes again")
         };
+        // An adoption that was cut short has left it here already; there it may have been replayed and buried since.
+        // One that cannot be read here is written again.
+        if dead_letters.find(id).await.ok().flatten().is_some_and(|ours| ours.replays >= letter.replays) {
+            continue;
+        }
+        adopted += 1;
+        let payload = Payload::DeadLetter(letter, death);
         check_length(&payload, dead_letters.log(), orphan)?;
         until_room(shard, dead_letters.log(), Need::Move, payload.bytes()).await;
         written.push(dead_letters.log().append(id, &payload));

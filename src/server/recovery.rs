@@ -51,6 +51,7 @@ impl<D: Disk> Recovery<D> {
         }
         let adopted = orphans.adopt(&self.shard).await?;
         self.shard.settle();
+        self.shard.note_all_known();
         let took = monotonic_now() - self.began;
         self.shard.metrics().recovered(took, messages, replayed.damaged + dead.damaged);
         self.status.set(phase(&self.shard));

@@ -9,14 +9,24 @@ pub mod conclude;
 pub mod dead_letters;
 // Messages that have outlived their time.
 mod expiry;
+// What is told of dead letters.
+pub mod letter;
+// List, show, count, remove.
+mod letters;
 // The verbs of the workers.
 mod orders;
 // When to relocate, and how fast.
 mod pace;
 // From the log to the state, while the shard serves.
 mod recover;
-// One old message never pins the log.
+// One old message never pins a log.
 mod relocate;
+// Dead letters written again.
+mod relocate_letters;
+// Messages written again.
+mod relocate_messages;
+// Dead letters become messages again.
+pub mod replay;
 // The fold.
 pub mod state;
 
@@ -100,6 +110,9 @@ pub struct Shard<D: Disk> {
     drain: Notify,
     /// The log has been read to its end.
     recovered: Cell<bool>,
+    /// So have the logs of orphans.
+    all_known: Cell<bool>,
+    replays: replay::Replays,
     /// Bytes of all batches written.
     written_bytes: Cell<u64>,
     /// There may be something to relocate.
@@ -167,6 +180,8 @@ impl<D: Disk> Shard<D> {
             draining: Cell::new(false),
             drain: Notify::new(),
             recovered: Cell::new(false),
+            all_known: Cell::new(false),
+            replays: replay::Replays::default(),
             written_bytes: Cell::new(0),
             shrink: Notify::new(),
             relocating: Cell::new(false),
@@ -256,6 +271,7 @@ impl<D: Disk> Shard<D> {
             timeout: draft.timeout,
             origin: draft.origin.borrowed(),
             again: false,
+            replays: 0,
             progress: Progress::default(),
             head: draft.head,
             body: draft.body,
@@ -275,9 +291,18 @@ impl<D: Disk> Shard<D> {
         }
     }
 
+    /// Keeps both logs small for as long as the shard lives.
+    pub async fn relocate_loop(&self) {
+        let letters = relocate_letters::Letters(self);
+        tokio::join!(relocate::run(self), relocate::run(&letters));
+    }
+
     /// Runs the dead letter log.
     pub async fn dead_letter_loop(&self, end: Option<SegmentEnd>) -> DiskError {
-        let mut durable = |sealed: &Sealed, _: Duration| self.dead_letters.apply(sealed);
+        let mut durable = |sealed: &Sealed, _: Duration| {
+            self.dead_letters.apply(sealed);
+            self.reclaim_letters();
+        };
         match self.dead_letters.log().commit_loop(end, false, self.settings.clock, &mut durable).await {
             Err(error) => error,
             Ok(never) => match never {},
@@ -291,6 +316,10 @@ impl<D: Disk> Shard<D> {
         for (at, header, payload) in sealed.iter() {
             let payload = Payload::decode(header.kind, payload).expect("written by this process");
             state.apply(header.id, &payload, at);
+            // Now and not by whoever replays it: before any attempt could bury it again.
+            if matches!(&payload, Payload::Accepted(message) if message.is_replay()) {
+                self.dead_letters.remove(header.id, self.settings.clock.now());
+            }
         }
         self.metrics.accepted(sealed.messages());
         drop(state);
@@ -311,6 +340,13 @@ impl<D: Disk> Shard<D> {
         }
         drop(state);
         self.shrink.notify_one();
+    }
+
+    /// The same for the dead letter log.
+    fn reclaim_letters(&self) {
+        if !self.settings.keep_all && self.recovered.get() {
+            self.dead_letters.reclaim();
+        }
     }
 
     /// Stops taking messages and beginning attempts.
@@ -358,6 +394,7 @@ impl<D: Disk> Shard<D> {
             in_flight: counts.in_flight as u64,
             delayed: counts.delayed as u64,
             log_bytes: self.log.spare().log_bytes() + self.dead_letters.log().spare().log_bytes(),
+            dead_letters: self.dead_letters.len() as u64,
             log_live_bytes: state.index().live_bytes(),
             oldest_pending: state.index().oldest().map_or(Millis(0), |oldest| self.settings.clock.now().since(oldest)),
         }

@@ -151,7 +151,7 @@ impl<D: Disk> Shard<D> {
     /// or ends it if its record is damaged and has been set aside.
     pub async fn cannot_read(&self, slot: Slot, error: &ReadError) {
         let lost = match error {
-            ReadError::Damaged { .. } => self.lose(self.id(slot)).await,
+            ReadError::Damaged { .. } => self.lose_message(self.id(slot)).await,
             ReadError::Disk(_) => false,
         };
         if !lost {
@@ -273,10 +273,26 @@ impl<D: Disk> Shard<D> {
     }
 
     /// Whether the ordered message is a dead letter already, because the process died between the two logs. Then this
-    /// ends it in the transaction log too.
+    /// ends it in the transaction log too. If it died while the message was being replayed, the letter is ended instead;
+    /// nothing is attempted before that is durable, or a letter could be left of what was delivered.
     pub async fn conclude_buried(&self, slot: Slot) -> Result<bool, ReadError> {
         let id = self.id(slot);
-        let Some(death) = self.dead_letters.find(id).await? else { return Ok(false) };
+        self.dead_letters.until_left(id).await;
+        let death = match self.dead_letters.find(id).await {
+            Ok(Some(death)) => death,
+            Ok(None) => return Ok(false),
+            // The message is still here.
+            Err(ReadError::Damaged { .. }) if self.lose_letter(id).await => {
+                self.dead_letters.until_left(id).await;
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        };
+        if death.replays < self.fetch(slot).await?.message().replays {
+            self.dead_letters.remove(id, self.settings.clock.now());
+            self.dead_letters.until_left(id).await;
+            return Ok(false);
+        }
         self.state.borrow_mut().release(slot, Signal::Nothing, None, self.now().tick);
         self.note_dead_letter(id, death.failure, death.at);
         Ok(true)

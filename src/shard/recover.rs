@@ -35,6 +35,7 @@ impl<D: Disk> Shard<D> {
         self.state.borrow_mut().settle();
         self.recovered.set(true);
         self.reclaim();
+        self.reclaim_letters();
         self.work.notify_one();
     }
 

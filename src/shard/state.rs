@@ -10,7 +10,7 @@ use crate::schedule::links::NodeState;
 use crate::schedule::scheduler::{Counts, Limits, Next, Now, Scheduler};
 use crate::time::UnixMillis;
 use crate::wal::index::{Index, Inserted, Location, RecordStart};
-use crate::wal::payload::{Accepted, Payload};
+use crate::wal::payload::{Accepted, Payload, Progress};
 use crate::wal::survey::Survey;
 
 /// Which messages are alive, where they stand, and whose turn it is.
@@ -63,6 +63,11 @@ impl State {
                 Inserted::Moved { slot, from } => {
                     let bytes = self.bytes_beside(slot);
                     *bytes = *bytes - u64::from(from.bytes) + u64::from(at.bytes);
+                    // Accepted anew and yet known: the record of its end, as a dead letter, was damaged.
+                    if message.is_replay() {
+                        let Progress { due, attempts, maybe_duplicate, .. } = message.progress;
+                        self.schedule.reschedule(slot, due, attempts, maybe_duplicate);
+                    }
                 }
             },
             Payload::Retry(progress) => {
@@ -79,7 +84,7 @@ impl State {
                 }
             }
             // Of the other log.
-            Payload::DeadLetter(..) => {}
+            Payload::DeadLetter(..) | Payload::Removed { .. } => {}
         }
     }
 
@@ -168,6 +173,11 @@ impl State {
     pub fn origin_bytes(&self, origin: OriginRef<'_>) -> u64 {
         let lane = self.schedule.lane_of(origin);
         lane.and_then(|lane| self.lane_bytes.get(lane as usize)).copied().unwrap_or(0)
+    }
+
+    /// Messages for an origin that wait for their turn.
+    pub fn ready_of(&self, origin: OriginRef<'_>) -> u32 {
+        self.schedule.ready_of(origin)
     }
 
     /// The live message whose own record begins at `at`, if it may be written again elsewhere. Not while an outcome of

@@ -35,6 +35,7 @@ fn accepted(host: &str) -> Payload<'_> {
         timeout: None,
         origin,
         again: false,
+        replays: 0,
         progress,
         head: b"",
         body: b"",

@@ -174,6 +174,18 @@ impl Index {
         self.ids.iter().map(|slot| (slot, self.id(slot)))
     }
 
+    /// Slots, those without a message included. A message keeps its slot wherever it moves, so a walk over them piece by
+    /// piece meets each that was there before it began and is still.
+    pub const fn slots(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The id of the live message in `slot`, if there is one.
+    pub fn id_in(&self, slot: Slot) -> Option<MessageId> {
+        let entry = &self.entries[slot];
+        (!entry.place.is_vacant()).then_some(entry.id)
+    }
+
     /// Checks what must always hold; for tests.
     pub fn check(&self) {
         let (mut live, mut live_bytes) = (0, 0);

@@ -57,7 +57,8 @@
 //!
 //! record    at a multiple of 8 from the batch's start: header | payload
 //!   0  2    0xD15C
-//!   2  1    kind: 1 accepted, 2 retry, 3 delivered, 4 dead-lettered, 5 dead letter, 6 lost
+//!   2  1    kind: 1 accepted, 2 retry, 3 delivered, 4 dead-lettered, 5 dead letter, 6 lost,
+//!              7 removed
 //!   3  1    0
 //!   4  4    bytes, header included, padding to 8 excluded
 //!   8 16    message id, UUIDv7
@@ -82,12 +83,14 @@
 //! delivered          0 8 at       8 2 attempts made   10 2 status
 //! dead-lettered      0 8 at       8 1 class            9 3 0
 //! lost               0 8 at; the message was found damaged when it was read back, and set aside
+//! removed            0 8 at; a dead letter no more: deleted, or replayed, that is accepted again in the other log
 //!
 //! tagged field       0 2 tag      2 2 0                4 4 bytes of the value   8 .. value
 //!   1 history        12 bytes per failed attempt: at 8, class 1, flags 1, status 2 (0: none);
 //!                    flags: 1 it met an open circuit and does not count against RETRYLIMIT
 //!   2 death          12 bytes, the same layout, flags 0: when, why, last status   (dead letter only)
 //!   3 answer         start of the last answer's body                     (dead letter only)
+//!   4 replays        2 bytes, not 0: how often it was a dead letter and was accepted again; no field: never
 //! ```
 //!
 //! The head is stored as it will be sent, but for the fields that differ per attempt and the final empty line. Classes
@@ -103,11 +106,18 @@
 //! one, whose header seals the last. The headers and the newest segment tell all that is needed for that ([`survey`]);
 //! the rest is read while the shard takes messages.
 //!
+//! # One message in two logs
+//!
+//! A dead letter is durable before the `dead-lettered` of its message is written; a replay is durable as `accepted`, with
+//! `replays` one more than the letter has, before the letter's `removed` is written. Where a crash left both, the one
+//! with more `replays` came later, and at the same number the letter did.
+//!
 //! # Changing the format
 //!
 //! Raise [`segment::VERSION`], keep reading the old one, add a golden file, and change this text in the same commit.
 //! Version 1 differs in its segments' headers, which have zeros for salt, floor and copy, and in that no checksum is
-//! salted; it knows neither `lost` nor the flag 2.
+//! salted; it knows neither `lost` nor the flag 2. Version 2 got `removed` and the field `replays` later: a program of
+//! that version that does not know them refuses a log that has them, as it does anything newer.
 
 // Records on their way to the disk together.
 pub mod batch;

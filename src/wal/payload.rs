@@ -13,7 +13,7 @@ use crate::time::UnixMillis;
 use history::decode_failure;
 pub use history::{TRIED_BYTES, Tried};
 pub use message::{Accepted, Death};
-use message::{FIXED_BYTES, Fields, TAG_ANSWER, TAG_DEATH, TAG_HISTORY};
+use message::{FIXED_BYTES, Fields, REPLAYS_BYTES, TAG_ANSWER, TAG_DEATH, TAG_HISTORY, TAG_REPLAYS};
 
 /// Failed attempts so far and what they mean for the next one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,6 +68,11 @@ pub enum Payload<'a> {
         /// When.
         at: UnixMillis,
     },
+    /// A dead letter no more: an operator deleted it, or it was accepted again for delivery.
+    Removed {
+        /// When.
+        at: UnixMillis,
+    },
 }
 
 /// An intact payload that this version cannot read: a newer version wrote it, or a defect of ours.
@@ -102,12 +107,13 @@ impl Payload<'_> {
             Self::DeadLettered { .. } => Kind::DeadLettered,
             Self::DeadLetter(..) => Kind::DeadLetter,
             Self::Lost { .. } => Kind::Lost,
+            Self::Removed { .. } => Kind::Removed,
         }
     }
 
-    /// Whether nobody was promised anything yet: a new message, and no outcome nor what is written again.
+    /// Whether nobody was promised anything yet: a new message, and no outcome, replay, nor what is written again.
     pub const fn is_refusable(&self) -> bool {
-        matches!(self, Self::Accepted(Accepted { again: false, .. }))
+        matches!(self, Self::Accepted(Accepted { again: false, replays: 0, .. }))
     }
 
     /// Bytes that [`Payload::encode`] appends, or a few more.
@@ -116,13 +122,15 @@ impl Payload<'_> {
         let history = |progress: &Progress| FIELD_BYTES + progress.history.len() * TRIED_BYTES;
         let message = |message: &Accepted<'_>| {
             let variable = message.origin.host.len() + message.head.len() + message.body.len();
-            FIXED_BYTES + variable + history(&message.progress)
+            FIXED_BYTES + variable + history(&message.progress) + REPLAYS_BYTES
         };
         match self {
             Self::Accepted(accepted) => message(accepted),
             Self::DeadLetter(letter, death) => message(letter) + 2 * FIELD_BYTES + TRIED_BYTES + death.answer.len(),
             Self::Retry(progress) => FIXED_BYTES + history(progress),
-            Self::Delivered { .. } | Self::DeadLettered { .. } | Self::Lost { .. } => FIXED_BYTES,
+            Self::Delivered { .. } | Self::DeadLettered { .. } | Self::Lost { .. } | Self::Removed { .. } => {
+                FIXED_BYTES
+            }
         }
     }
 
@@ -146,7 +154,7 @@ impl Payload<'_> {
                 out.extend_from_slice(&at.0.to_le_bytes());
                 out.extend_from_slice(&[failure.code(), 0, 0, 0]);
             }
-            Self::Lost { at } => out.extend_from_slice(&at.0.to_le_bytes()),
+            Self::Lost { at } | Self::Removed { at } => out.extend_from_slice(&at.0.to_le_bytes()),
         }
     }
 }
@@ -156,9 +164,11 @@ impl<'a> Payload<'a> {
     pub fn decode(kind: Kind, bytes: &'a [u8]) -> Result<Self, PayloadError> {
         let exactly = |needed| if bytes.len() == needed { Ok(()) } else { Err(PayloadError::Lengths) };
         match kind {
-            Kind::Accepted => message::decode(bytes, &[TAG_HISTORY]).map(|(message, _)| Self::Accepted(message)),
+            Kind::Accepted => {
+                message::decode(bytes, &[TAG_HISTORY, TAG_REPLAYS]).map(|(message, _)| Self::Accepted(message))
+            }
             Kind::DeadLetter => {
-                let (message, fields) = message::decode(bytes, &[TAG_HISTORY, TAG_DEATH, TAG_ANSWER])?;
+                let (message, fields) = message::decode(bytes, &[TAG_HISTORY, TAG_DEATH, TAG_ANSWER, TAG_REPLAYS])?;
                 let (Tried { at, failure, status, .. }, answer) =
                     fields.death.zip(fields.answer).ok_or(PayloadError::Lengths)?;
                 Ok(Self::DeadLetter(message, Death { at, failure, status, answer }))
@@ -184,6 +194,7 @@ impl<'a> Payload<'a> {
                 Ok(Self::DeadLettered { at: UnixMillis(u64_at(bytes, 0)), failure: decode_failure(bytes[8])? })
             }
             Kind::Lost => exactly(8).map(|()| Self::Lost { at: UnixMillis(u64_at(bytes, 0)) }),
+            Kind::Removed => exactly(8).map(|()| Self::Removed { at: UnixMillis(u64_at(bytes, 0)) }),
         }
     }
 }

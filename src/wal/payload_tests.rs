@@ -33,7 +33,7 @@ proptest! {
         (accepted, timeout) in (any::<u64>(), prop::option::of(1..=u64::from(u32::MAX))),
         (https, host, port) in (any::<bool>(), "[a-z0-9.:-]{1,253}", any::<u16>()),
         (head, body, answer) in (any::<Vec<u8>>(), any::<Vec<u8>>(), any::<Vec<u8>>()),
-        again in any::<bool>(),
+        (again, replays) in (any::<bool>(), any::<u16>()),
         (at, failure, status) in (any::<u64>(), 0..Failure::ALL.len(), prop::option::of(1..1000_u16)),
     ) {
         let (at, failure) = (UnixMillis(at), Failure::ALL[failure]);
@@ -42,6 +42,7 @@ proptest! {
             timeout: timeout.map(Millis),
             origin: OriginRef { scheme: if https { Scheme::Https } else { Scheme::Http }, host: &host, port },
             again,
+            replays,
             progress: progress.clone(),
             head: &head,
             body: &body,
@@ -52,6 +53,7 @@ proptest! {
             Payload::Delivered { at, attempts: 3, status: 204 },
             Payload::DeadLettered { at, failure },
             Payload::Lost { at },
+            Payload::Removed { at },
             Payload::DeadLetter(message, Death { at, failure, status, answer: &answer }),
         ];
         for payload in payloads {
@@ -91,6 +93,7 @@ fn bytes_that_no_payload_is_written_as_are_refused() {
         timeout: None,
         origin: host,
         again: false,
+        replays: 0,
         progress: progress.clone(),
         head: b"",
         body: b"",
@@ -98,6 +101,7 @@ fn bytes_that_no_payload_is_written_as_are_refused() {
     let death = Death { at, failure: Failure::Reset, status: None, answer: b"" };
     let retry = encoded(&Payload::Retry(progress));
     let accepted = encoded(&Payload::Accepted(message.clone()));
+    let replayed = encoded(&Payload::Accepted(Accepted { replays: 1, ..message.clone() }));
     let letter = encoded(&Payload::DeadLetter(message, death));
     let with = |bytes: &[u8], at: usize, byte: u8| {
         let mut bytes = bytes.to_vec();
@@ -110,6 +114,9 @@ fn bytes_that_no_payload_is_written_as_are_refused() {
         (Kind::DeadLettered, encoded(&Payload::DeadLettered { at, failure: Failure::Reset }), vec![0]),
         (Kind::DeadLettered, with(&encoded(&Payload::DeadLettered { at, failure: Failure::Reset }), 11, 1), vec![]),
         (Kind::Lost, encoded(&Payload::Lost { at }), vec![0]),
+        (Kind::Removed, encoded(&Payload::Removed { at }), vec![0]),
+        (Kind::Accepted, with(&replayed, fields + 20 + 8, 0), vec![]),
+        (Kind::Accepted, with(&replayed, fields + 20 + 4, 1), vec![]),
         (Kind::Retry, with(&retry, 11, 1), vec![]),
         (Kind::Retry, with(&retry, 16 + 2, 1), vec![]),
         (Kind::Retry, with(&retry, 16 + 8 + 9, 2), vec![]),

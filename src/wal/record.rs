@@ -30,11 +30,13 @@ pub enum Kind {
     DeadLetter = 5,
     /// The message was found damaged when it was read back, and set aside: it has ended.
     Lost = 6,
+    /// A dead letter no more, in the dead letter log only.
+    Removed = 7,
 }
 
 impl Kind {
-    const ALL: [Self; 6] =
-        [Self::Accepted, Self::Retry, Self::Delivered, Self::DeadLettered, Self::DeadLetter, Self::Lost];
+    const ALL: [Self; 7] =
+        [Self::Accepted, Self::Retry, Self::Delivered, Self::DeadLettered, Self::DeadLetter, Self::Lost, Self::Removed];
 
     fn from_code(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == code)

@@ -22,6 +22,7 @@ fn message(body: &[u8]) -> Payload<'_> {
         timeout: None,
         origin: OriginRef { scheme: Scheme::Http, host: "b", port: 80 },
         again: false,
+        replays: 0,
         progress: Progress::default(),
         head: b"GET / HTTP/1.1\r\n",
         body,

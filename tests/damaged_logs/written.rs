@@ -312,6 +312,7 @@ fn message(body: &[u8], progress: Progress, again: bool) -> Accepted<'_> {
         timeout: Some(Millis(2500)),
         origin: OriginRef { scheme: Scheme::Http, host: "b", port: 80 },
         again,
+        replays: u16::from(again && body.len().is_multiple_of(3)),
         progress,
         head: b"POST /hook HTTP/1.1\r\nHost: b\r\n",
         body,

@@ -31,6 +31,7 @@ pub fn accepted(host: &'static str, seconds: u64) -> Accepted<'static> {
         timeout: None,
         origin: OriginRef { scheme: Scheme::Http, host, port: 80 },
         again: false,
+        replays: 0,
         progress: Progress::default(),
         head: b"POST /hook?token=1 HTTP/1.1\r\nHost: b.test\r\nAuthorization: Bearer hunter2\r\nCookie: session=hunter3\r\n",
         body: b"hunter4",

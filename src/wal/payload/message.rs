@@ -20,12 +20,21 @@ pub struct Accepted<'a> {
     pub origin: OriginRef<'a>,
     /// Written again: relocated, or taken over from another shard. Nobody waits for a 202.
     pub again: bool,
+    /// How often it was a dead letter and then accepted again, on behalf of an operator.
+    pub replays: u16,
     /// Not the default only where the message was written again.
     pub progress: Progress,
     /// Outbound head without the fields that differ per attempt and without the final empty line.
     pub head: &'a [u8],
     /// Body.
     pub body: &'a [u8],
+}
+
+impl Accepted<'_> {
+    /// Whether this is where a dead letter was accepted again: not where that was later written again.
+    pub const fn is_replay(&self) -> bool {
+        self.replays > 0 && !self.again
+    }
 }
 
 /// Why a dead letter is dead.
@@ -44,6 +53,9 @@ pub struct Death<'a> {
 pub(super) const TAG_HISTORY: u16 = 1;
 pub(super) const TAG_DEATH: u16 = 2;
 pub(super) const TAG_ANSWER: u16 = 3;
+pub(super) const TAG_REPLAYS: u16 = 4;
+/// The field that says how often a message was replayed, in bytes.
+pub(super) const REPLAYS_BYTES: usize = 10;
 /// Bytes of the part that every message has.
 pub(super) const FIXED_BYTES: usize = 40;
 const AGAIN: u8 = 2;
@@ -79,6 +91,7 @@ pub(super) fn encode(message: &Accepted<'_>, death: Option<&Death<'_>>, out: &mu
     if let Some(death) = death {
         encode_death(death, out);
     }
+    encode_replays(message.replays, out);
     let fields_bytes = length(out.len() - fields_start);
     out[start + 36..start + 40].copy_from_slice(&fields_bytes.to_le_bytes());
     out.extend_from_slice(message.head);
@@ -107,12 +120,30 @@ fn encode_death(death: &Death<'_>, out: &mut AlignedBuf) {
     out.extend_from_slice(death.answer);
 }
 
+/// Left out of most messages, which never were replayed.
+fn encode_replays(replays: u16, out: &mut AlignedBuf) {
+    if replays == 0 {
+        return;
+    }
+    out.extend_from_slice(&TAG_REPLAYS.to_le_bytes());
+    out.extend_from_slice(&[0, 0]);
+    out.extend_from_slice(&length(size_of::<u16>()).to_le_bytes());
+    out.extend_from_slice(&replays.to_le_bytes());
+}
+
+fn decode_replays(value: &[u8]) -> Result<u16, PayloadError> {
+    let replays = value.try_into().map(u16::from_le_bytes).map_err(|_| PayloadError::Lengths)?;
+    // None is written as no field.
+    if replays == 0 { Err(PayloadError::Lengths) } else { Ok(replays) }
+}
+
 /// Tagged fields, read.
 #[derive(Default)]
 pub(super) struct Fields<'a> {
     pub history: Vec<Tried>,
     pub death: Option<Tried>,
     pub answer: Option<&'a [u8]>,
+    pub replays: u16,
 }
 
 impl<'a> Fields<'a> {
@@ -130,6 +161,7 @@ impl<'a> Fields<'a> {
                 TAG_HISTORY => fields.history = history::decode(value)?,
                 TAG_DEATH => fields.death = Some(decode_death(value)?),
                 TAG_ANSWER => fields.answer = Some(value),
+                TAG_REPLAYS => fields.replays = decode_replays(value)?,
                 unknown => return Err(PayloadError::Tag(unknown)),
             }
             bytes = &bytes[8 + field_bytes..];
@@ -171,6 +203,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], tags: &[u16]) -> Result<(Accepted<'a>,
             port: u16_at(fixed, 24),
         },
         again: flags & AGAIN != 0,
+        replays: fields.replays,
         progress: Progress {
             due: UnixMillis(u64_at(fixed, 8)),
             attempts: u16_at(fixed, 20),

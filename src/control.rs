@@ -1,5 +1,8 @@
-//! What the outside may ask of running shards: their metrics, and whether they are ready. Asked by the admin listener
+//! What the outside may ask of running shards: metrics, readiness, dead letters. Asked by the admin listener
 //! and the data listeners; answered by each shard between messages.
+
+// Questions about dead letters.
+pub mod letters;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -23,6 +26,8 @@ const QUESTIONS_MAX: usize = 16;
 pub enum ShardRequest {
     /// Its metrics.
     Snapshot(oneshot::Sender<Snapshot>),
+    /// Dead letters.
+    Letters(letters::LetterRequest),
 }
 
 /// What a shard is doing.
@@ -122,6 +127,8 @@ impl ShardLine {
 pub struct Control {
     shards: Arc<[ShardLine]>,
     shared: Arc<Shared>,
+    /// Number of the next replay.
+    jobs: Arc<AtomicU64>,
 }
 
 /// What concerns the process and no shard.
@@ -146,7 +153,8 @@ impl Control {
                 (line, ShardInbox { requests, status })
             })
             .unzip::<_, _, Vec<_>, Vec<_>>();
-        (Self { shards: lines.into(), shared: Arc::new(shared) }, inboxes)
+        let jobs = Arc::new(AtomicU64::new(1));
+        (Self { shards: lines.into(), shared: Arc::new(shared), jobs }, inboxes)
     }
 
     /// The metrics of all shards as text, OpenMetrics or classic, in at most 2 s. Cancel-safe.

@@ -13,9 +13,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_local};
 
 use super::adopt::{self, AdoptError};
+use super::answers;
 use super::recovery::{Orphans, Recovery};
 use crate::config::Config;
-use crate::control::{Control, Phase, ShardInbox, ShardRequest};
+use crate::control::{Control, Phase, ShardInbox};
 use crate::delivery::client::{HyperTransport, TransportConfig};
 use crate::delivery::names::NameSources;
 use crate::delivery::worker;
@@ -239,15 +240,17 @@ async fn serve<D: Disk, S: Stream>(
     let listener = listener::listen(start.socket).map_err(|source| CoreError::Listen { port, source })?;
     spawn_local(worker::run(Rc::clone(&shard), Rc::clone(&transport)));
     let inbox = start.inbox;
-    let (answering, sending, mut requests) = (Rc::clone(&shard), Rc::clone(&transport), inbox.requests);
+    let (answering, sending, requests) = (Rc::clone(&shard), Rc::clone(&transport), inbox.requests);
     spawn_local(async move {
-        while let Some(ShardRequest::Snapshot(reply)) = requests.recv().await {
+        let snapshot = || {
             let links = sending.counts();
             answering.metrics().connections_out(links.open.get(), links.opened.get());
-            // A scrape that has given up is no loss.
-            let _ = reply.send(answering.metrics().snapshot(answering.gauges()));
-        }
+            answering.metrics().snapshot(answering.gauges())
+        };
+        answers::run(&answering, requests, snapshot).await;
     });
+    let replaying = Rc::clone(&shard);
+    spawn_local(async move { replaying.replay_loop().await });
     let (watching, status) = (Rc::clone(&shard), Arc::clone(&inbox.status));
     status.set(phase(&watching));
     let (shards, limits) = (start.shards, Arc::clone(&config));

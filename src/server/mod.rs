@@ -2,6 +2,8 @@
 
 // Taking over the logs of cores that are no more.
 pub mod adopt;
+// Answers for the outside.
+mod answers;
 // Which I/O to run on.
 pub mod backend;
 // One core.

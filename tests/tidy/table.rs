@@ -16,11 +16,27 @@ pub const STACK: &[(&str, &[&str])] = &[
             "message", "time", "limits",
         ],
     ),
-    ("admin", &["control", "metrics::exposition", "config", "message", "time", "limits"]),
+    (
+        "admin",
+        &[
+            "control",
+            "shard::letter",
+            "schedule::attempt",
+            "metrics::exposition",
+            "config",
+            "message",
+            "time",
+            "limits",
+        ],
+    ),
     // The two ends of a message: they never meet.
     ("ingress", &["control", "shard", "wal::ticket", "metrics", "disk", "net", "config", "message", "time", "limits"]),
     ("delivery", &["shard", "schedule", "metrics", "disk", "net", "config", "message", "time", "limits"]),
-    ("control", &["metrics", "config", "time", "limits"]),
+    // Of shards only the nouns that questions are about.
+    (
+        "control",
+        &["shard::letter", "shard::replay", "metrics", "schedule::attempt", "config", "message", "time", "limits"],
+    ),
     ("shard", &["wal", "metrics", "schedule", "disk", "message", "time", "limits"]),
     // *Where* a message is. Of *when*, only the noun that its records name.
     ("wal", &["schedule::attempt", "disk", "message", "time", "limits"]),

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serde::{Serialize, Serializer};
+
 /// A span of time in whole milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millis(pub u64);
@@ -57,6 +59,35 @@ impl UnixMillis {
 pub fn unix_now() -> UnixMillis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A point in time as RFC 3339 has it, in UTC, with milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Rfc3339(pub UnixMillis);
+
+impl fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = i64::try_from(self.0.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+        match known {
+            Some(time) => write!(f, "{time:.3}"),
+            // Beyond the year 9999, which no clock shows: RFC 3339 has no spelling for it.
+            None => write!(f, "{}ms", self.0.0),
+        }
+    }
+}
+
+impl Serialize for Rfc3339 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Rfc3339 {
+    /// Reads such a time, in any zone.
+    pub fn parse(text: &str) -> Option<UnixMillis> {
+        let time: jiff::Timestamp = text.parse().ok()?;
+        u64::try_from(time.as_millisecond()).ok().map(UnixMillis)
+    }
 }
 
 /// A wall clock: the system's, or one that a simulation sets.

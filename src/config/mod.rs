@@ -8,7 +8,10 @@ mod validate;
 pub mod values;
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
+
+use subtle::ConstantTimeEq;
 
 use crate::message::policy::Policy;
 use crate::message::{Scheme, Statuses};
@@ -82,9 +85,37 @@ pub struct Config {
     pub shutdown_timeout: Millis,
     pub tls_ca: Option<PathBuf>,
     pub admin_listen: Listen,
+    pub admin_token: Option<Secret>,
     pub io_backend: IoBackend,
     pub log_level: tracing::Level,
     pub log_format: LogFormat,
+}
+
+/// What must not be told: it prints as dots.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Of this text.
+    pub fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// Whether it is this one; how long that takes does not tell where they differ.
+    pub fn is(&self, other: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(other).into()
+    }
+
+    /// For who must tell it: the client of the admin listener.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
 }
 
 /// A variable that cannot be used; prints as the one line an operator needs.

@@ -69,7 +69,12 @@ pub const VARIABLES: &[Variable] = &[
     variable("IDLE_TIMEOUT", "75s", "between requests on a kept connection"),
     variable("SHUTDOWN_TIMEOUT", "25s", "for attempts in flight after SIGTERM"),
     variable("TLS_CA", "", "PEM file with further roots for https origins"),
-    variable("ADMIN_LISTEN", "127.0.0.1:8081", "listener for metrics and health"),
+    variable("ADMIN_LISTEN", "127.0.0.1:8081", "listener for metrics, health and dead letters"),
+    variable(
+        "ADMIN_TOKEN",
+        "",
+        "for dead letters over ADMIN_LISTEN: `Authorization: Bearer`; needed off loopback to change them",
+    ),
     variable("IO_BACKEND", "auto", "uring, portable, or auto: uring where the kernel lets us"),
     variable("LOG_LEVEL", "info", "error, warn, info, debug or trace"),
     variable("LOG_FORMAT", "text", "text or json, on stderr"),

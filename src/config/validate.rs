@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::table::{VARIABLES, Variable};
-use super::{Config, ConfigError, IoBackend, Listen, LogFormat, values};
+use super::{Config, ConfigError, IoBackend, Listen, LogFormat, Secret, values};
 use crate::limits::{
     BACKOFF_FACTOR_MAX, BLOCK_BYTES, BREAKER_FAILURES_MAX, CONNECTIONS_MAX, CORES_MAX, IN_FLIGHT_MAX, POLICY_RULES_MAX,
     RETRIES_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SETTING_BYTES_MAX, SETTING_MS_MAX, WORKERS_MAX,
@@ -23,6 +23,11 @@ const MEMORY_BYTES_MIN: u64 = 1 << 20;
 /// Segments that each core needs: of messages, two with content, the next one and the reserve; of dead letters, one with
 /// content and the next one.
 const SEGMENTS_MIN: u64 = 6;
+
+/// Length of `ADMIN_TOKEN`: long enough not to be guessed.
+const TOKEN_BYTES: RangeInclusive<usize> = 16..=512;
+/// What is shown of a secret.
+const HIDDEN: &str = "…";
 
 /// The variables as they were set.
 pub struct Raw {
@@ -133,6 +138,19 @@ impl Raw {
         Ok(PathBuf::from(self.get(name)?.text))
     }
 
+    /// A secret that fits `Authorization: Bearer` (RFC 6750 §2.1); its value is not told.
+    fn token(&self, name: &'static str) -> Result<Option<Secret>, ConfigError> {
+        let Some(set) = self.text(name) else { return Ok(None) };
+        let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+        let fits = TOKEN_BYTES.contains(&set.text.len()) && set.text.bytes().all(is_fit);
+        let expected = format!(
+            "{} to {} letters, digits and -._~+/= (the value is not shown)",
+            TOKEN_BYTES.start(),
+            TOKEN_BYTES.end()
+        );
+        if fits { Ok(Some(Secret::new(set.text))) } else { Err(Setting { name, text: HIDDEN }.error(expected)) }
+    }
+
     /// The whole configuration. Errors: the first variable that is not what it may be, or contradicts another.
     pub fn validate(&self) -> Result<Config, ConfigError> {
         let sizes = 0..=SETTING_BYTES_MAX;
@@ -184,6 +202,7 @@ impl Raw {
             shutdown_timeout: self.duration("SHUTDOWN_TIMEOUT")?,
             tls_ca: self.text("TLS_CA").map(|set| PathBuf::from(set.text)),
             admin_listen: self.listen("ADMIN_LISTEN")?,
+            admin_token: self.token("ADMIN_TOKEN")?,
             io_backend: self.get("IO_BACKEND")?.choose(&[
                 ("auto", IoBackend::Auto),
                 ("uring", IoBackend::Uring),
@@ -272,6 +291,7 @@ impl Raw {
         let chosen = self.chosen(variable).ok().flatten();
         let value = match variable.name {
             "CORES" => config.cores.len().to_string(),
+            "ADMIN_TOKEN" if chosen.is_some() => HIDDEN.to_owned(),
             "DEAD_LETTER" => config.dead_letter.display().to_string(),
             _ => chosen.as_ref().map_or(variable.default, |set| set.text).to_owned(),
         };

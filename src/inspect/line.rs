@@ -1,13 +1,12 @@
 //! A record as a JSON object: the fields of a line of `dispatcher log cat`.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 
-use crate::time::UnixMillis;
+use crate::time::{Rfc3339, UnixMillis};
 use crate::wal::payload::{Accepted, Death, Payload, Progress, Tried};
 use crate::wal::record::Kind;
 use crate::wal::recovery::Visit;
@@ -196,27 +195,6 @@ const fn is_false(flag: &bool) -> bool {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
 const fn is_zero(number: &u16) -> bool {
     *number == 0
-}
-
-/// A point in time as RFC 3339 has it, in UTC, with milliseconds.
-#[derive(Clone, Copy, Debug)]
-pub struct Rfc3339(pub UnixMillis);
-
-impl fmt::Display for Rfc3339 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = i64::try_from(self.0.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-        match known {
-            Some(time) => write!(f, "{time:.3}"),
-            // Beyond the year 9999, which no clock shows: RFC 3339 has no spelling for it.
-            None => write!(f, "{}ms", self.0.0),
-        }
-    }
-}
-
-impl Serialize for Rfc3339 {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
 }
 
 /// Bytes as base64 (RFC 4648 §4), encoded as they are written.

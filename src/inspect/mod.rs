@@ -24,7 +24,7 @@ use clap::{Args, Subcommand};
 
 use crate::config::values;
 use crate::message::{MessageId, OriginError};
-use crate::time::{Millis, UnixMillis};
+use crate::time::{Millis, Rfc3339, UnixMillis};
 use crate::wal::recovery::RecoveryError;
 pub use filter::State;
 
@@ -190,9 +190,7 @@ fn since(text: &str) -> Result<Since, String> {
     if let Some(ago) = values::duration(text) {
         return Ok(Since::Ago(ago));
     }
-    let time: Option<jiff::Timestamp> = text.parse().ok();
-    let ms = time.and_then(|time| u64::try_from(time.as_millisecond()).ok());
-    ms.map(|ms| Since::At(UnixMillis(ms))).ok_or_else(|| {
+    Rfc3339::parse(text).map(Since::At).ok_or_else(|| {
         "expected an RFC 3339 time such as 2026-11-24T04:30:00Z, or a duration such as 30s, 5m, 2h or 7d".to_owned()
     })
 }

@@ -133,12 +133,14 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
     );
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
-    let attending = attend(Attended { admin, data, control, stop, readies, threads, backend });
+    let settings = admin::Settings { token: config.admin_token.clone(), origin_scheme: config.origin_scheme };
+    let attending = attend(Attended { admin, settings, data, control, stop, readies, threads, backend });
     local.block_on(&runtime, attending)
 }
 
 struct Attended {
     admin: std::net::TcpListener,
+    settings: admin::Settings,
     data: SocketAddr,
     control: Control,
     stop: watch::Sender<bool>,
@@ -157,7 +159,7 @@ struct CoreThread {
 async fn attend(mut attended: Attended) -> Result<(), ServerError> {
     let admin_address = attended.admin.local_addr()?;
     let admin = tokio::net::TcpListener::from_std(attended.admin)?;
-    tokio::task::spawn_local(admin::serve(admin, attended.control));
+    tokio::task::spawn_local(admin::serve(admin, attended.control, attended.settings));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let shards = attended.threads.len();
     let mut waiting = shards;

@@ -1,21 +1,19 @@
-//! The admin listener: metrics and health on an address of their own, away from the data. Changes nothing.
-//!
-//! **Who may read.** A page of another site must not read this through its visitor's browser: neither directly (CSRF)
-//! nor under a name of its own that it makes resolve to us (DNS rebinding). A scraper, on the other hand, may come under
-//! whatever name its operator gave us, and we cannot know that name. So `Host` is judged only when a browser is evident,
-//! by a field that every browser sends, that no page can suppress, and that no scraper or probe sends: see
-//! `BROWSER_FIELDS`. (Fetch metadata alone would not do: browsers send it only to trustworthy origins, W3C Fetch
-//! Metadata §2, and a rebound plain-HTTP name is none.) A browser reaches us by address or as `localhost`.
+//! The admin listener: metrics, health and dead letters on an address of their own, away from the data.
+
+// Who may ask.
+mod access;
+// Dead letters.
+mod letters;
+// What is asked about them.
+mod query;
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, HOST, ORIGIN};
-use http::uri::Authority;
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::server::conn::http1;
@@ -23,7 +21,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 
+use self::access::Access;
+use crate::config::Secret;
 use crate::control::Control;
+use crate::message::Scheme;
 use crate::metrics::exposition::{CLASSIC, OPENMETRICS, takes_openmetrics};
 
 /// Connections served at the same time; more wait in the listener's backlog.
@@ -34,21 +35,44 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
 /// Before accepting again when the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// One of these and the request comes from a browser.
-const BROWSER_FIELDS: [&str; 4] = ["origin", "referer", "sec-fetch-site", "accept-language"];
-
 const PLAIN: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
 
+/// What the admin listener is told by the configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `ADMIN_TOKEN`.
+    pub token: Option<Secret>,
+    /// The scheme of an origin that names none.
+    pub origin_scheme: Scheme,
+}
+
+/// What its connections share.
+struct Served {
+    control: Control,
+    access: Access,
+    origin_scheme: Scheme,
+}
+
 /// Serves until it is dropped, which closes its connections too: it starts no task. Needs a runtime with I/O and time.
-pub async fn serve(listener: TcpListener, control: Control) -> Infallible {
+pub async fn serve(listener: TcpListener, control: Control, settings: Settings) -> Infallible {
+    // What cannot be told counts as open to others.
+    let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    if !is_loopback && settings.token.is_none() {
+        tracing::warn!(
+            "ADMIN_LISTEN is not on loopback and ADMIN_TOKEN is not set: dead letters can be read and not changed"
+        );
+    }
+    let access = Access { token: settings.token, is_loopback };
+    let served = Served { control, access, origin_scheme: settings.origin_scheme };
     let mut connections = FuturesUnordered::new();
     loop {
         tokio::select! {
             biased;
             Some(()) = connections.next() => {}
             stream = accept(&listener), if connections.len() < CONNECTIONS_MAX => {
-                connections.push(serve_connection(stream, &control));
+                connections.push(serve_connection(stream, &served));
             }
         }
     }
@@ -67,8 +91,8 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     }
 }
 
-async fn serve_connection(stream: TcpStream, control: &Control) {
-    let service = service_fn(|request| async move { Ok::<_, Infallible>(answer(&request, control).await) });
+async fn serve_connection(stream: TcpStream, served: &Served) {
+    let service = service_fn(|request| async move { Ok::<_, Infallible>(answer(&request, served).await) });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -77,8 +101,9 @@ async fn serve_connection(stream: TcpStream, control: &Control) {
     let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
 }
 
-async fn answer<B>(request: &Request<B>, control: &Control) -> Response<Full<Bytes>> {
-    if is_foreign(request) {
+async fn answer<B>(request: &Request<B>, served: &Served) -> Response<Full<Bytes>> {
+    let Served { control, access, origin_scheme } = served;
+    if access::is_foreign(request) {
         return problem(
             StatusCode::FORBIDDEN,
             "browsers must come by address or as localhost, and not from another site",
@@ -98,7 +123,9 @@ async fn answer<B>(request: &Request<B>, control: &Control) -> Response<Full<Byt
             Ok(()) => respond(StatusCode::OK, PLAIN, "ready\n"),
             Err(reason) => respond(StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("not ready: {reason}\n")),
         },
-        _ => problem(StatusCode::NOT_FOUND, "there is /metrics, /-/healthy and /-/ready"),
+        _ => letters::answer(request, control, access, *origin_scheme).await.unwrap_or_else(|| {
+            problem(StatusCode::NOT_FOUND, "there is /metrics, /-/healthy, /-/ready, /-/dead-letters and /-/replays")
+        }),
     }
 }
 
@@ -106,32 +133,6 @@ async fn metrics(headers: &HeaderMap, control: &Control) -> Response<Full<Bytes>
     let openmetrics = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok()).any(takes_openmetrics);
     let kind = if openmetrics { OPENMETRICS } else { CLASSIC };
     respond(StatusCode::OK, kind, control.metrics(openmetrics).await)
-}
-
-/// Whether another site's page stands behind this request: see the module.
-fn is_foreign<B>(request: &Request<B>) -> bool {
-    let headers = request.headers();
-    if !BROWSER_FIELDS.iter().any(|field| headers.contains_key(*field)) {
-        return false;
-    }
-    // An authority in the target overrides Host (RFC 9112 §3.2.2).
-    let host = request.uri().authority().map(Authority::as_str);
-    let host = host.or_else(|| headers.get(HOST)?.to_str().ok()).unwrap_or_default();
-    let all = |field: &str, expected: &dyn Fn(&[u8]) -> bool| {
-        headers.get_all(field).iter().all(|value| expected(value.as_bytes()))
-    };
-    let own_origin = format!("http://{host}");
-    let own_site = all(ORIGIN.as_str(), &|origin| origin.eq_ignore_ascii_case(own_origin.as_bytes()))
-        && all("sec-fetch-site", &|site| matches!(site, b"same-origin" | b"none"));
-    !own_site || !is_own_name(host)
-}
-
-/// Names that no other site can make its own: addresses, and `localhost` (RFC 6761 §6.3).
-fn is_own_name(host: &str) -> bool {
-    host.parse::<Authority>().is_ok_and(|authority| {
-        let name = authority.host().trim_start_matches('[').trim_end_matches(']');
-        name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
-    })
 }
 
 /// An error as RFC 9457 has it.
@@ -163,7 +164,7 @@ mod tests {
         tokio::select! {
             biased;
             done = client(address) => done,
-            never = serve(listener, control) => match never {},
+            never = serve(listener, control, settings()) => match never {},
         }
     }
 
@@ -179,6 +180,10 @@ mod tests {
             answer
         })
         .await
+    }
+
+    const fn settings() -> Settings {
+        Settings { token: None, origin_scheme: Scheme::Http }
     }
 
     fn no_shards() -> Control {
@@ -228,34 +233,6 @@ mod tests {
         let fields = "Host: 127.0.0.1\r\nOrigin: http://evil.example\r\n";
         let answer = ask(&no_shards(), "GET /metrics", fields).await;
         assert!(answer.starts_with("HTTP/1.1 403 ") && !answer.contains("dispatcher_"), "{answer}");
-    }
-
-    #[test]
-    fn scrapers_come_under_any_name_and_browsers_only_from_here() {
-        const LANGUAGE: (&str, &str) = ("accept-language", "en");
-        for (host, field, foreign) in [
-            ("dispatcher.internal:8081", ("user-agent", "Prometheus/3.5.0"), false),
-            ("dispatcher.internal:8081", LANGUAGE, true),
-            ("", LANGUAGE, true),
-            ("127.0.0.1.evil.example", LANGUAGE, true),
-            ("localhost.evil.example", LANGUAGE, true),
-            ("localhost@evil.example", LANGUAGE, true),
-            ("127.0.0.1:8081", LANGUAGE, false),
-            ("LocalHost", LANGUAGE, false),
-            ("[::1]", LANGUAGE, false),
-            ("[::1]:8081", LANGUAGE, false),
-            ("10.0.0.7:8081", ("sec-fetch-site", "none"), false),
-            ("10.0.0.7:8081", ("sec-fetch-site", "same-origin"), false),
-            ("10.0.0.7:8081", ("sec-fetch-site", "cross-site"), true),
-            ("10.0.0.7:8081", ("referer", "http://evil.example/"), false),
-            ("localhost:8081", ("origin", "http://localhost:8081"), false),
-            ("localhost:8081", ("origin", "http://localhost:3000"), true),
-            ("localhost:8081", ("origin", "null"), true),
-            ("evil.example", ("origin", "http://evil.example"), true),
-        ] {
-            let request = Request::get("/metrics").header("host", host).header(field.0, field.1).body(());
-            assert_eq!(is_foreign(&request.expect("valid")), foreign, "{host} {field:?}");
-        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -28,6 +28,9 @@ pub enum Command {
     /// Reads a log, with the daemon running or not: what is in it, and whether it is intact
     #[command(subcommand)]
     Log(crate::inspect::LogCommand),
+    /// Lists, shows, replays and deletes dead letters of a running daemon
+    #[command(subcommand)]
+    Dead(crate::dead::DeadCommand),
 }
 
 impl Cli {
@@ -106,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_commands_are_serve_demo_check_config_and_log() {
+    fn the_commands_are_serve_demo_check_config_log_and_dead() {
         described().debug_assert();
         let parsed = |args: &[&str]| Cli::try_parse_from(args).map(|cli| cli.command);
         assert!(matches!(parsed(&["dispatcher"]), Ok(None)));
@@ -114,6 +117,10 @@ mod tests {
         assert!(matches!(parsed(&["dispatcher", "demo"]), Ok(Some(Command::Demo(_)))));
         for reads in ["cat", "verify"] {
             assert!(matches!(parsed(&["dispatcher", "log", reads]), Ok(Some(Command::Log(_)))));
+        }
+        for acts in [&["ls"][..], &["show", "x"], &["replay", "--all"], &["rm", "x"]] {
+            let args = [&["dispatcher", "dead"], acts].concat();
+            assert!(matches!(parsed(&args), Ok(Some(Command::Dead(_)))), "{args:?}");
         }
         assert_eq!(parsed(&["dispatcher", "srve"]).expect_err("unknown").exit_code(), 2);
     }

@@ -46,6 +46,8 @@ pub mod telemetry;
 pub mod admin;
 // The command line.
 pub mod cli;
+// Dead letters of a running daemon, from the command line.
+pub mod dead;
 // What is in a log, and whether it is intact.
 pub mod inspect;
 // The main job, shown on this machine.

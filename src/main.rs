@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dispatcher::cli::{self, Cli, Command};
 use dispatcher::config::Loaded;
 use dispatcher::inspect::{self, LogCommand, Verdict};
-use dispatcher::{demo, server, telemetry};
+use dispatcher::{dead, demo, server, telemetry};
 
 /// A variable, an address or the log cannot be used.
 const UNUSABLE: u8 = 2;
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     match &command {
         Some(Command::Demo(options)) => return demo::run(options),
         Some(Command::Log(command)) => return read_log(command),
+        Some(Command::Dead(command)) => return dead::run(command),
         Some(Command::CheckConfig) | None => {}
     }
     let loaded = match Loaded::from_env() {

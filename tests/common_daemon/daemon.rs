@@ -90,6 +90,15 @@ impl Daemon {
         self.addresses.expect("it listens").0
     }
 
+    /// Its admin listener.
+    pub fn admin_address(&self) -> SocketAddr {
+        let mut address = self.addresses.expect("it listens").1;
+        if address.ip().is_unspecified() {
+            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
+        address
+    }
+
     /// A kept connection to it.
     pub async fn sender(&self) -> Sender {
         Sender::connect(self.address()).await.unwrap()
@@ -178,7 +187,7 @@ impl Daemon {
 
     /// What its admin listener answers to a GET, head included.
     pub async fn admin(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(self.addresses.expect("it listens").1).await.unwrap();
+        let mut stream = TcpStream::connect(self.admin_address()).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();

@@ -79,6 +79,11 @@ const CASES: &[(&str, &[&str], &[&str])] = &[
     ("SHUTDOWN_TIMEOUT", &["1", "90s"], &["0", "soon"]),
     ("TLS_CA", &["/etc/roots.pem"], &[]),
     ("ADMIN_LISTEN", &["127.0.0.1:0", ":9090", "[::]:9090"], &["8081", "", "unix:/run/x"]),
+    (
+        "ADMIN_TOKEN",
+        &["0123456789abcdef", "a-._~+/=0123456789"],
+        &["short", "0123456789 abcdef", "0123456789abcd\u{e9}f"],
+    ),
     ("IO_BACKEND", &["auto", "uring", "portable"], &["epoll", "Auto"]),
     ("LOG_LEVEL", &["error", "warn", "info", "debug", "trace"], &["loud", "3", "off"]),
     ("LOG_FORMAT", &["text", "json"], &["xml", "JSON"]),

@@ -27,6 +27,8 @@ struct Lane {
     origin: Rc<Origin>,
     gate: Arc<Gate>,
     ready: List,
+    /// Messages in `ready`.
+    waiting: u32,
     in_flight: u32,
     messages: u32,
     place: Place,
@@ -85,7 +87,7 @@ impl Lanes {
 
     /// Messages of a lane that wait for their turn.
     pub fn ready(&self, lane: u32) -> u32 {
-        self.lanes[lane as usize].ready.count()
+        self.lanes[lane as usize].waiting
     }
 
     /// Enters a message for `origin`; returns its lane.
@@ -119,6 +121,7 @@ impl Lanes {
         let number = node.lane;
         let lane = &mut self.lanes[number as usize];
         nodes.push_back(&mut lane.ready, slot);
+        lane.waiting += 1;
         if lane.place == Place::Aside {
             self.join_rotation(number);
         }
@@ -127,7 +130,9 @@ impl Lanes {
     /// Takes a ready message out of its lane.
     pub fn unlink(&mut self, nodes: &mut Nodes, slot: Slot) {
         let number = nodes.get(slot).lane;
-        nodes.unlink(&mut self.lanes[number as usize].ready, slot);
+        let lane = &mut self.lanes[number as usize];
+        nodes.unlink(&mut lane.ready, slot);
+        lane.waiting -= 1;
     }
 
     /// Takes the first lane in rotation that may have another delivery, and its oldest message.
@@ -157,6 +162,7 @@ impl Lanes {
                     self.rotation.push_back(number);
                     lane.in_flight += 1;
                     self.in_flight += 1;
+                    lane.waiting -= 1;
                     let slot = nodes.pop_front(&mut lane.ready).expect("a lane that enters has a message");
                     nodes.get_mut(slot).set_state(NodeState::InFlight);
                     lane.probe = probe.map(|probe| (slot, probe)).or(lane.probe);
@@ -198,8 +204,10 @@ impl Lanes {
         self.free_slot(slot, number, Signal::Nothing, None, self.tick);
     }
 
-    /// Checks what must always hold, given what is in flight; for tests.
-    pub fn check(&self, in_flight: u32) {
+    /// Checks what must always hold, given what is in flight and what is ready; for tests.
+    pub fn check(&self, in_flight: u32, ready: usize) {
+        let waiting: u32 = self.lanes.iter().map(|lane| lane.waiting).sum();
+        assert_eq!(waiting as usize, ready, "a ready message waits in its lane");
         assert_eq!(in_flight, self.in_flight, "a slot is held by a running attempt");
         assert!(self.in_flight <= self.slots, "slots bound what is in flight");
         let lanes_in_flight: u32 = self.lanes.iter().map(|lane| lane.in_flight).sum();
@@ -260,6 +268,7 @@ impl Lanes {
             origin: Rc::clone(&origin),
             gate,
             ready: List::default(),
+            waiting: 0,
             in_flight: 0,
             messages: 0,
             place: Place::Aside,

@@ -11,12 +11,11 @@ const NONE: u32 = u32::MAX;
 pub struct List {
     head: u32,
     tail: u32,
-    count: u32,
 }
 
 impl Default for List {
     fn default() -> Self {
-        Self { head: NONE, tail: NONE, count: 0 }
+        Self { head: NONE, tail: NONE }
     }
 }
 
@@ -24,11 +23,6 @@ impl List {
     /// Whether anything is in it.
     pub const fn is_occupied(&self) -> bool {
         self.head != NONE
-    }
-
-    /// How many are in it.
-    pub const fn count(&self) -> u32 {
-        self.count
     }
 
     /// The first in it.
@@ -90,7 +84,6 @@ impl Nodes {
             self.0[Slot(tail)].next = slot.0
         }
         list.tail = slot.0;
-        list.count += 1;
     }
 
     /// Takes a node out of the list it is in.
@@ -106,7 +99,6 @@ impl Nodes {
         } else {
             self.0[Slot(next)].prev = prev
         }
-        list.count -= 1;
         let node = self.get_mut(slot);
         (node.prev, node.next) = (NONE, NONE);
     }
@@ -129,7 +121,6 @@ impl Nodes {
             self.0[Slot(last)].next = first;
             self.0[Slot(first)].prev = last;
             list.tail = other.tail;
-            list.count += other.count;
         }
         *other = List::default();
     }

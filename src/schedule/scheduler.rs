@@ -285,7 +285,7 @@ impl Scheduler {
             in_flight += u32::from(state == NodeState::InFlight);
         }
         assert_eq!(counts, self.counts, "every message is in exactly one state");
-        self.lanes.check(in_flight);
+        self.lanes.check(in_flight, counts.ready);
     }
 
     fn order(&self, slot: Slot) -> Order {

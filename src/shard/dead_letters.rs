@@ -113,6 +113,11 @@ impl<D: Disk> DeadLetters<D> {
         self.index.borrow().len()
     }
 
+    /// Bytes of their records.
+    pub fn live_bytes(&self) -> u64 {
+        self.index.borrow().live_bytes()
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -63,8 +63,10 @@ pub async fn fold(disk: &SimDisk, number: u32) -> Folded {
     let (mut graves, mut dead) = (Index::default(), BTreeMap::new());
     let fold = &mut |visit: Visit<'_>| {
         DeadLetters::<SimDisk>::fold(&mut graves, &visit);
-        if let Payload::DeadLetter(message, _) = visit.payload {
-            dead.insert(visit.id, message.body.to_vec());
+        match visit.payload {
+            Payload::DeadLetter(message, _) => _ = dead.insert(visit.id, message.body.to_vec()),
+            Payload::Removed { .. } => _ = dead.remove(&visit.id),
+            other => panic!("{other:?} is in the dead letter log"),
         }
     };
     let found_dead = survey::survey(&files, 0).await.unwrap();

@@ -225,6 +225,8 @@ pub async fn start_as(disk: &SimDisk, number: u32, setup: &Setup, seed: u64) -> 
     }
     let relocating = Rc::clone(&shard);
     spawn(async move { relocating.relocate_loop().await });
+    let replaying = Rc::clone(&shard);
+    spawn(async move { replaying.replay_loop().await });
     let (committing, end) = (Rc::clone(&shard), found.end);
     world.spawn_until_failure(async move { committing.commit_loop(end).await.to_string() });
     let (burying, end) = (Rc::clone(&shard), dead.end);
@@ -270,6 +272,7 @@ async fn recover(
     }
     let adopted = adopt_orphans(disk, *number, setup, shard).await.map_err(text)?;
     shard.settle();
+    shard.note_all_known();
     shard.metrics().recovered(Duration::ZERO, messages, damaged);
     Ok(Recovered { damaged, adopted })
 }

@@ -77,6 +77,18 @@ fn every_kind() -> Vec<Vec<(MessageId, Payload<'static>)>> {
     batches
 }
 
+/// What version 2 got later: replays and removed dead letters.
+fn replays() -> Vec<Vec<(MessageId, Payload<'static>)>> {
+    let at = UnixMillis(1_700_000_003_000);
+    let death = Death { at, failure: Failure::Http4xx, status: Some(410), answer: b"gone" };
+    let replayed = Accepted { replays: 2, ..plain(b"x") };
+    let letter = Accepted { replays: 0x0102, ..full() };
+    vec![
+        vec![(id(12), Payload::Accepted(replayed)), (id(13), Payload::Removed { at })],
+        vec![(id(14), Payload::DeadLetter(letter, death))],
+    ]
+}
+
 /// The records of the golden segment of version 1, batch by batch.
 fn every_kind_of_version_1() -> Vec<Vec<(MessageId, Payload<'static>)>> {
     let at = UnixMillis(1_700_000_003_000);
@@ -170,6 +182,11 @@ fn assert_torn(text: &str, salt: Option<u32>) {
 #[test]
 fn a_segment_with_every_kind_of_record_is_written_as_version_2_has_it_and_reads_back() {
     assert_whole(include_str!("golden/segment-v2.hex"), SALT, &every_kind());
+}
+
+#[test]
+fn replays_and_removed_letters_are_written_as_version_2_has_them_and_read_back() {
+    assert_whole(include_str!("golden/replays-v2.hex"), SALT, &replays());
 }
 
 #[test]

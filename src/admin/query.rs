@@ -1,7 +1,5 @@
 //! The query of a request about dead letters: what each parameter may say, and that there is no other.
 
-use std::borrow::Cow;
-
 use crate::config::values;
 use crate::limits::{LETTER_IDS_MAX, LETTER_PAGE_MAX};
 use crate::message::{MessageId, Origin, Scheme};
@@ -68,7 +66,7 @@ impl Query {
     }
 
     /// Takes one parameter in; `Err`: what it may say.
-    fn take(&mut self, name: &Cow<'_, str>, value: &str, scheme: Scheme, now: UnixMillis) -> Result<(), String> {
+    fn take(&mut self, name: &str, value: &str, scheme: Scheme, now: UnixMillis) -> Result<(), String> {
         let flag = || match value {
             "true" => Ok(true),
             "false" => Ok(false),
@@ -79,7 +77,7 @@ impl Query {
             number.ok_or_else(|| format!("a whole number from 1 to {most}"))
         };
         let id = || MessageId::parse(value).ok_or_else(|| "the id of a message".to_owned());
-        match &**name {
+        match name {
             "id" if self.selection.ids.len() == LETTER_IDS_MAX => return Err(format!("at most {LETTER_IDS_MAX} ids")),
             "id" => self.selection.ids.push(id()?),
             "origin" => {

@@ -326,7 +326,8 @@ async fn watch(client: &Client, job: u64, shown: bool) -> Result<Option<Value>, 
 
 fn told(answer: &Value, json: bool, text: &str) -> Result<(), DeadError> {
     let mut out = io::stdout().lock();
-    Ok(if json { writeln!(out, "{answer}")? } else { out.write_all(text.as_bytes())? })
+    let written = if json { writeln!(out, "{answer}") } else { out.write_all(text.as_bytes()) };
+    Ok(written?)
 }
 
 fn number(answer: &Value, name: &str) -> u64 {

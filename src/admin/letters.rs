@@ -212,7 +212,10 @@ fn details(letter: &Details) -> Value {
     let history: Vec<Value> = letter
         .history
         .iter()
-        .map(|tried| json!({"at": Rfc3339(tried.at), "class": tried.failure.as_str(), "status": tried.status}))
+        .map(|tried| {
+            let (at, class) = (Rfc3339(tried.at), tried.failure.as_str());
+            json!({"at": at, "class": class, "status": tried.status, "spared": tried.spared})
+        })
         .collect();
     let lines = letter.head.split(|byte| *byte == b'\n').skip(1).filter(|line| !line.is_empty());
     let fields: Vec<Value> = lines
@@ -323,7 +326,10 @@ mod tests {
         assert_eq!(STANDARD.decode(shown["head_base64"].as_str().expect("text")).expect("base64"), letter.head);
         assert_eq!(shown["body_base64"], "AP8=");
         assert_eq!((&shown["method"], &shown["target"]), (&json!("POST"), &json!("/a?b")));
-        assert_eq!(shown["history"][0], json!({"at": "2023-11-14T22:13:21.000Z", "class": "http_5xx", "status": 503}));
+        assert_eq!(
+            shown["history"][0],
+            json!({"at": "2023-11-14T22:13:21.000Z", "class": "http_5xx", "status": 503, "spared": false})
+        );
         assert_eq!((&shown["answer"], &shown["replays"]), (&json!("busy"), &json!(2)));
     }
 }

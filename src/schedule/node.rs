@@ -124,12 +124,12 @@ impl Node {
         MAYBE_DUPLICATE.set(&mut self.rest, maybe_duplicate.into());
     }
 
-    /// Whether the message was accepted later than its id says.
+    /// Whether the message was replayed, and lives since later than its id says.
     pub const fn replayed(&self) -> bool {
         REPLAYED.get(self.rest) == 1
     }
 
-    /// Changes whether the message was accepted later than its id says.
+    /// Changes whether the message was replayed.
     pub fn set_replayed(&mut self, replayed: bool) {
         REPLAYED.set(&mut self.rest, replayed.into());
     }

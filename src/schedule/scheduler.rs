@@ -144,12 +144,12 @@ impl Scheduler {
         self.held.push(&mut self.nodes, slot, id_of);
     }
 
-    /// Notes that a message was accepted later than its id says.
+    /// Notes that a message was replayed, and lives since later than its id says.
     pub fn set_replayed(&mut self, slot: Slot) {
         self.nodes.get_mut(slot).set_replayed(true);
     }
 
-    /// Whether a message is neither in flight nor held, and was accepted when its id says.
+    /// Whether a message is neither in flight nor held, and lives since when its id says.
     pub fn may_expire(&self, slot: Slot) -> bool {
         let node = self.nodes.get(slot);
         match node.state() {

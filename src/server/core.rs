@@ -1,7 +1,6 @@
 //! One core from start to drain: recover, adopt, build the shard, run its loops, stop in order.
 
 use std::io;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,28 +14,23 @@ use tokio::task::{JoinHandle, spawn_local};
 use super::adopt::{self, AdoptError};
 use super::answers;
 use super::recovery::{Orphans, Recovery};
+use super::shares::{ingress_settings, limits, settings, spaces};
 use crate::config::Config;
 use crate::control::{Control, Phase, ShardInbox};
 use crate::delivery::client::{HyperTransport, TransportConfig};
 use crate::delivery::names::NameSources;
 use crate::delivery::worker;
 use crate::disk::{Disk, DiskError, while_doing};
-use crate::ingress::control_fields::ControlRules;
-use crate::ingress::head::Rules;
-use crate::ingress::{self, Ingress, listener};
-use crate::limits::{BLOCK_BYTES, DRAIN_FLUSH_MS, to_usize};
+use crate::ingress::{Ingress, listener};
+use crate::limits::{BLOCK_BYTES, DRAIN_FLUSH_MS};
 use crate::message::IdSource;
 use crate::metrics::ShardMetrics;
 use crate::net::Stream;
-use crate::schedule::backoff::Backoff;
-use crate::schedule::breaker;
 use crate::schedule::gate::Gates;
-use crate::schedule::scheduler::Limits;
-use crate::shard::conclude::RetryRules;
+use crate::shard::Shard;
 use crate::shard::dead_letters::DeadLetters;
 use crate::shard::state::State;
-use crate::shard::{Settings, Shard, message_bytes_max};
-use crate::time::{Clock, Millis, monotonic_now, unix_now};
+use crate::time::{Millis, monotonic_now, unix_now};
 use crate::wal::files::Files;
 use crate::wal::index::Index;
 use crate::wal::log::{Log, Need};
@@ -181,24 +175,6 @@ async fn log_bytes_max<D: Disk>(shard: &Shard<D>, config: &Config, shards: u32) 
     Ok(if config.max_log_bytes == 0 { by_disk } else { by_disk.min(config.max_log_bytes / shards) })
 }
 
-/// Space for messages; dead letters share the bound, but are kept whatever it says: they were accepted.
-fn spaces(start: &CoreStart) -> (Space, Space) {
-    let config = &start.config;
-    let messages = Space {
-        segment_bytes: config.segment_bytes,
-        log_bytes_max: config.max_log_bytes / u64::from(start.shards),
-        disk_reserve: config.disk_reserve,
-        reserve: 1,
-        used: Rc::default(),
-    };
-    let dead_letters = Space { log_bytes_max: 0, disk_reserve: 0, reserve: 0, ..messages.clone() };
-    (messages, dead_letters)
-}
-
-pub(super) fn corrupt_dir(config: &Config) -> PathBuf {
-    config.transaction_log.join("corrupt")
-}
-
 fn spawn_log_loops<D: Disk>(shard: &Rc<Shard<D>>, recovery: &Recovery<D>, failed: &mpsc::Sender<CoreError>) {
     let (messages, dead) = (recovery.messages.end, recovery.dead.end);
     for log in [shard.log(), shard.dead_letters().log()] {
@@ -327,75 +303,5 @@ pub(super) fn phase<D: Disk>(shard: &Shard<D>) -> Phase {
         Phase::Recovering
     } else {
         Phase::Ready
-    }
-}
-
-/// A core's slice of the workers: dealt out, at least one each.
-pub(super) fn limits(start: &CoreStart) -> Limits {
-    let share = |total: u32| (total / start.shards + u32::from(start.shard < total % start.shards)).max(1);
-    Limits {
-        slots: share(start.config.worker) * start.config.worker_in_flight,
-        wait_max: retry_rules(&start.config).wait_max(),
-    }
-}
-
-/// How an origin is treated, over all cores.
-pub(super) const fn origin_rules(config: &Config) -> breaker::Rules {
-    breaker::Rules {
-        failures: config.breaker_failures,
-        probe_max: config.breaker_probe_max,
-        in_flight_max: config.origin_in_flight,
-    }
-}
-
-const fn retry_rules(config: &Config) -> RetryRules {
-    let backoff = Backoff {
-        base: config.backoff_base,
-        factor: config.backoff_factor,
-        max: config.backoff_max,
-        jitter: config.backoff_jitter,
-        retries_max: config.retry_limit,
-    };
-    RetryRules {
-        backoff,
-        retry_after_max: config.retry_after_max,
-        no_retry: config.no_retry_status,
-        message_ttl: config.message_ttl,
-    }
-}
-
-fn ingress_settings(start: &CoreStart) -> ingress::Settings {
-    let config = &start.config;
-    let control = ControlRules {
-        origin_scheme: config.origin_scheme,
-        timeout_max: config.max_timeout,
-        own_port: start.own_port,
-        is_own_address: listener::is_own_address,
-        policy: config.origin_policy.clone(),
-    };
-    ingress::Settings {
-        rules: Rules { control, body_bytes_max: to_usize(config.max_body) },
-        head_bytes_max: to_usize(config.max_head),
-        connections_max: config.max_connections.div_ceil(start.shards) as usize,
-        head_timeout: config.head_timeout,
-        body_timeout: config.body_timeout,
-        idle_timeout: config.idle_timeout,
-    }
-}
-
-fn settings(start: &CoreStart) -> Settings {
-    let config = &start.config;
-    Settings {
-        default_timeout: config.default_timeout,
-        retry: retry_rules(config),
-        epoch: start.epoch,
-        keep_all: config.event_sourcing,
-        corrupt: corrupt_dir(config),
-        origin_share: config.origin_log_share,
-        // On many cores a share could be too small for one large message, which would then never be taken.
-        memory_max: to_usize(config.max_memory / u64::from(start.shards))
-            .max(to_usize(2 * (config.max_body + config.max_head))),
-        message_bytes_max: message_bytes_max(config.segment_bytes),
-        clock: Clock::SYSTEM,
     }
 }

@@ -10,6 +10,8 @@ pub mod backend;
 pub mod core;
 // What a core reads while it serves.
 mod recovery;
+// What each part is told by the configuration.
+mod shares;
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -94,7 +96,7 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
     let tls = tls::client_config(config.tls_ca.as_deref())?;
     let (sockets, data) = listener::bind(config.listen, config.cores.len())?;
     let admin = bind_admin(config.admin_listen)?;
-    let gates = Gates::new(core::origin_rules(&config));
+    let gates = Gates::new(shares::origin_rules(&config));
     let shared = Shared {
         log_dir: config.transaction_log.clone(),
         backend: backend.as_str(),

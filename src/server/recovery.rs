@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::adopt;
-use super::core::{CoreError, CoreStart, corrupt_dir, limits, origin_rules, phase};
+use super::core::{CoreError, CoreStart, phase};
+use super::shares::{corrupt_dir, limits, origin_rules};
 use crate::config::Config;
 use crate::control::ShardStatus;
 use crate::disk::Disk;

@@ -1,6 +1,8 @@
 //! The hub: one core's messages and the verbs on them. Connections submit, workers take and conclude, the commit loop
 //! makes durable; none of them knows the others.
 
+// Whether one more message is taken.
+mod admission;
 // Recently written batches.
 pub mod cache;
 // What an attempt means for its message.
@@ -41,14 +43,15 @@ use tokio::sync::Notify;
 
 use crate::disk::{Disk, DiskError};
 use crate::limits::{BLOCK_BYTES, CACHE_BYTES_MAX, to_usize};
-use crate::message::{Draft, IdSource, MessageId, OriginRef, Xorshift};
+use crate::message::{Draft, IdSource, MessageId, Xorshift};
 use crate::metrics::{Gauges, ShardMetrics};
 use crate::time::{Clock, Millis};
 use crate::wal::batch::{Batch, Sealed};
-use crate::wal::log::{Log, Need};
+use crate::wal::log::Log;
 use crate::wal::payload::{Accepted, Payload, Progress};
 use crate::wal::segment::Sealed as SegmentEnd;
 use crate::wal::ticket::Ticket;
+pub use admission::{Permit, Refused};
 use conclude::RetryRules;
 use dead_letters::DeadLetters;
 pub use orders::Stored;
@@ -75,23 +78,6 @@ pub struct Settings {
     pub origin_share: f64,
     /// The wall clock: what ids, due times and records say.
     pub clock: Clock,
-}
-
-/// Why a message is not taken. Nothing has been stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// No log space.
-    LogFull,
-    /// What waits for the origin fills its share of the log.
-    OriginShare,
-    /// Memory for messages on their way to the disk is used up.
-    Memory,
-    /// The daemon is stopping.
-    Draining,
-    /// The log cannot be written.
-    LogFailed,
-    /// Longer than a segment can hold.
-    TooLarge,
 }
 
 /// One core's messages. Shared by the tasks of its core as `Rc<Shard<D>>`, never leaves its thread.
@@ -136,19 +122,6 @@ impl Work {
 impl Wake for Work {
     fn wake(self: Arc<Self>) {
         self.0.notify_one();
-    }
-}
-
-/// Memory promised to one message until this is dropped.
-#[derive(Debug)]
-pub struct Permit {
-    bytes: usize,
-    memory: Rc<Cell<usize>>,
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.memory.update(|held| held - self.bytes);
     }
 }
 
@@ -207,56 +180,6 @@ impl<D: Disk> Shard<D> {
     /// Whether a message is alive here.
     pub fn knows(&self, id: MessageId) -> bool {
         self.state.borrow().index().find(id).is_some()
-    }
-
-    /// Notes how many bytes the log may grow to: `ORIGIN_LOG_SHARE` is a share of that.
-    pub fn set_log_bytes_max(&self, bytes: u64) {
-        self.log_bytes_max.set(bytes);
-    }
-
-    /// Decides before a body is read whether one more message of `message_bytes` for `origin` leaves the rest of the log
-    /// to others.
-    pub fn admit_origin(&self, origin: OriginRef<'_>, message_bytes: usize) -> Result<(), Refused> {
-        let state = self.state.borrow();
-        let bytes_max = share(self.log_bytes_max.get(), self.settings.origin_share);
-        let bytes = message_bytes as u64;
-        // Mostly all that lives is less than one origin's share, and nothing needs to be looked up.
-        if state.index().live_bytes() + bytes <= bytes_max || state.origin_bytes(origin) + bytes <= bytes_max {
-            return Ok(());
-        }
-        Err(Refused::OriginShare)
-    }
-
-    /// Decides before a body is read whether a message of `message_bytes` (head and body) can be taken.
-    pub fn admit(&self, message_bytes: usize) -> Result<Permit, Refused> {
-        if self.draining() {
-            return Err(Refused::Draining);
-        }
-        if message_bytes > self.settings.message_bytes_max {
-            return Err(Refused::TooLarge);
-        }
-        if self.log.is_failing() {
-            return Err(Refused::LogFailed);
-        }
-        if !self.log.has_room(Need::Message, message_bytes) {
-            return Err(Refused::LogFull);
-        }
-        let mut permit = Permit { bytes: 0, memory: Rc::clone(&self.memory) };
-        self.grow(&mut permit, message_bytes)?;
-        Ok(permit)
-    }
-
-    /// Adds to a permit for a message whose length was not known.
-    pub fn grow(&self, permit: &mut Permit, message_bytes: usize) -> Result<(), Refused> {
-        // Once in the connection's buffer, once in the batch.
-        let bytes = message_bytes * 2;
-        let held = self.memory.get() + bytes;
-        if held > self.settings.memory_max {
-            return Err(Refused::Memory);
-        }
-        self.memory.set(held);
-        permit.bytes += bytes;
-        Ok(())
     }
 
     /// Appends a message to the batch that is filling. It is accepted when the ticket resolves.
@@ -399,16 +322,6 @@ impl<D: Disk> Shard<D> {
             oldest_pending: state.index().oldest().map_or(Millis(0), |oldest| self.settings.clock.now().since(oldest)),
         }
     }
-}
-
-#[allow(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a share of a size: never negative, and to a few bytes is exact enough"
-)]
-const fn share(bytes: u64, share: f64) -> u64 {
-    (bytes as f64 * share) as u64
 }
 
 /// Longest message a segment of `segment_bytes` can hold, in bytes, head and body.

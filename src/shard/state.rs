@@ -55,7 +55,7 @@ impl State {
                 Inserted::New(slot) => {
                     // Written again and yet unknown: taken over from another shard, and not all of it is here yet.
                     self.schedule(slot, message, hold || message.again);
-                    if message.accepted > id.accepted() {
+                    if message.replays > 0 {
                         self.schedule.set_replayed(slot);
                     }
                     *self.bytes_beside(slot) += u64::from(at.bytes);

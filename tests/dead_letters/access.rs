@@ -12,7 +12,8 @@ const EVERY_ADDRESS: (&str, &str) = ("ADMIN_LISTEN", "0.0.0.0:0");
 fn with_a_token_letters_are_for_those_who_bring_it_and_it_is_never_told() {
     run(async {
         let (dir, origin) = (tempfile::tempdir().unwrap(), Origin::start());
-        let variables = [("RETRYLIMIT", "0"), ("ADMIN_TOKEN", TOKEN), ("LOG_LEVEL", "debug")];
+        let variables =
+            [("RETRYLIMIT", "0"), ("BREAKER_FAILURES", "0"), ("ADMIN_TOKEN", TOKEN), ("LOG_LEVEL", "debug")];
         let daemon = Daemon::start(dir.path(), &variables).await;
         let ids = bury(&daemon, &origin, 2).await;
         origin.answer(|_| Reply::Status(200));
@@ -45,7 +46,7 @@ fn with_a_token_letters_are_for_those_who_bring_it_and_it_is_never_told() {
 fn off_loopback_without_a_token_nothing_is_changed_and_the_start_says_so() {
     run(async {
         let (dir, origin) = (tempfile::tempdir().unwrap(), Origin::start());
-        let daemon = Daemon::start(dir.path(), &[("RETRYLIMIT", "0"), EVERY_ADDRESS]).await;
+        let daemon = Daemon::start(dir.path(), &[("RETRYLIMIT", "0"), ("BREAKER_FAILURES", "0"), EVERY_ADDRESS]).await;
         bury(&daemon, &origin, 1).await;
         assert!(daemon.said("ADMIN_LISTEN is not on loopback and ADMIN_TOKEN is not set").is_some());
         assert_eq!(ask(&daemon, "GET", "/-/dead-letters", "").await.status, 200);
@@ -68,7 +69,7 @@ fn off_loopback_without_a_token_nothing_is_changed_and_the_start_says_so() {
 fn a_page_of_another_site_can_change_nothing() {
     run(async {
         let (dir, origin) = (tempfile::tempdir().unwrap(), Origin::start());
-        let daemon = Daemon::start(dir.path(), &[("RETRYLIMIT", "0")]).await;
+        let daemon = Daemon::start(dir.path(), &[("RETRYLIMIT", "0"), ("BREAKER_FAILURES", "0")]).await;
         bury(&daemon, &origin, 1).await;
         let form = "Content-Type: application/x-www-form-urlencoded\r\n";
         for fields in [

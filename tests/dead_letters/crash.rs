@@ -22,7 +22,8 @@ fn a_kill_during_a_replay_loses_no_letter() {
             until("some were replayed", || origin.delivered().len() >= enough).await;
             daemon.kill();
             let cores = if round % 2 == 0 { "2" } else { "1" };
-            daemon = Daemon::start(dir.path(), &[("RETRYLIMIT", "0"), ("CORES", cores)]).await;
+            daemon =
+                Daemon::start(dir.path(), &[("RETRYLIMIT", "0"), ("BREAKER_FAILURES", "0"), ("CORES", cores)]).await;
             daemon.until_idle().await;
             let delivered: BTreeSet<String> = origin.delivered().into_iter().collect();
             let letters: BTreeSet<String> = listed(&daemon, "limit=1000").await.into_iter().collect();

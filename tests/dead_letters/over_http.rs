@@ -160,7 +160,7 @@ fn a_rate_is_kept_and_a_cancelled_replay_leaves_the_rest() {
 fn an_origin_that_is_slow_stalls_its_own_part_of_a_replay() {
     run(async {
         let (dir, slow, quick) = (tempfile::tempdir().unwrap(), Origin::start(), Origin::start());
-        let variables = [("RETRYLIMIT", "0"), ("CORES", "1"), ("DEFAULT_TIMEOUT", "60s")];
+        let variables = [("RETRYLIMIT", "0"), ("BREAKER_FAILURES", "0"), ("CORES", "1"), ("DEFAULT_TIMEOUT", "60s")];
         let daemon = Daemon::start(dir.path(), &variables).await;
         let of_slow = bury(&daemon, &slow, 600).await;
         let of_quick = bury(&daemon, &quick, 400).await;

@@ -12,7 +12,7 @@ use super::common::daemon::Daemon;
 use super::common::origin::{Origin, Reply};
 
 /// One attempt, then a dead letter.
-pub const GIVES_UP: &[(&str, &str)] = &[("RETRYLIMIT", "0")];
+pub const GIVES_UP: &[(&str, &str)] = &[("RETRYLIMIT", "0"), ("BREAKER_FAILURES", "0")];
 
 /// An answer of the admin listener.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use super::due;
 use super::gate::{Bell, Gates};
 use super::held::Held;
 use super::lanes::Lanes;
-use super::links::{List, NodeState, Nodes};
+use super::links::{List, Node, NodeState, Nodes};
 use super::wheel::Wheel;
 use crate::limits::RELEASED_MAX;
 use crate::message::{MessageId, Origin, OriginRef, Slot};
@@ -89,6 +89,8 @@ pub struct Scheduler {
     wall: UnixMillis,
     nodes: Nodes,
     landed: List,
+    /// What is held was not in flight when its process ended.
+    rested: bool,
     held: Held,
     wheel: Wheel,
     lanes: Lanes,
@@ -103,6 +105,7 @@ impl Scheduler {
             wall,
             nodes: Nodes::default(),
             landed: List::default(),
+            rested: false,
             held: Held::default(),
             wheel: Wheel::default(),
             lanes: Lanes::new(limits.slots, gates),
@@ -183,19 +186,33 @@ impl Scheduler {
         self.lanes.leave(lane);
     }
 
+    /// Says that what is held was not in flight when its process ended. Else it may have been.
+    pub fn set_rested(&mut self) {
+        self.rested = true;
+    }
+
+    /// Whether an earlier attempt at anything that is alive may have reached its origin. Looks at all of it. What is held
+    /// is marked only when it is placed.
+    pub fn is_any_marked(&self) -> bool {
+        let may_be = |node: &Node| node.maybe_duplicate() || (!self.rested && node.state() == NodeState::Held);
+        self.nodes.occupied().any(|slot| may_be(self.nodes.get(slot)))
+    }
+
     /// Releases every message that is held now, in O(1): [`Scheduler::place_released`] enters them piece by piece.
     pub fn release_held(&mut self) {
         self.held.release(&mut self.nodes);
     }
 
     /// Enters released messages, oldest first, as many as do not hold the core up. Each may have been in flight when the
-    /// process died. Not only those that are due by the log: a due time that was clamped, or read under another clock,
+    /// process died, unless it came to rest. Not only those that are due by the log: a due time that was clamped, or read under another clock,
     /// came earlier than the log says.
     pub fn place_released(&mut self, id_of: impl Fn(Slot) -> MessageId) {
         for _ in 0..RELEASED_MAX {
             let Some(slot) = self.held.pop(&mut self.nodes, &id_of) else { break };
             self.counts.held -= 1;
-            self.nodes.get_mut(slot).set_maybe_duplicate(true);
+            if !self.rested {
+                self.nodes.get_mut(slot).set_maybe_duplicate(true);
+            }
             self.place(slot);
         }
     }

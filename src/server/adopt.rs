@@ -95,9 +95,12 @@ pub async fn messages<D: Disk>(
 ) -> Result<u64, AdoptError> {
     let files = Files::new(disk.clone(), orphan.dir.clone(), orphan.shard);
     let survey = survey::survey(&files, 0).await?;
+    // Some of it may be delivered before all of it is taken over; then what is left may have been delivered.
+    recovery::clean(&files, &survey).await?;
     theirs.add_segments(&survey);
     let fold = &mut |Visit { id, payload, at }: Visit<'_>| theirs.recover(id, &payload, at);
-    recovery::replay(&files, &survey, Some(corrupt), fold).await?;
+    let replayed = recovery::replay(&files, &survey, Some(corrupt), fold).await?;
+    let rested = survey.rested && replayed.damaged == 0;
     let mut live: Vec<_> = theirs.index().iter().filter(|(_, id)| !shard.knows(*id)).collect();
     live.sort_unstable_by_key(|(_, id)| *id);
     let adopted = live.len() as u64;
@@ -115,8 +118,8 @@ pub async fn messages<D: Disk>(
             message.progress = progress;
         }
         message.again = true;
-        // Like every recovered message: it may have been in flight when its shard died.
-        message.progress.maybe_duplicate = true;
+        // Like every recovered message: it may have been in flight when its shard died, unless that came to rest.
+        message.progress.maybe_duplicate |= !rested;
         let payload = Payload::Accepted(message);
         check_length(&payload, shard.log(), orphan)?;
         until_room(shard, shard.log(), Need::Outcome, payload.bytes()).await;

@@ -280,6 +280,7 @@ async fn drain<D: Disk>(
     while !shard.is_flushed() && monotonic_now() < flushed {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+    let _ = tokio::time::timeout_at((flushed + Duration::from_millis(DRAIN_FLUSH_MS)).into(), shard.rest()).await;
     let (ready, in_flight, delayed) = shard.remaining();
     tracing::info!(ready, in_flight, delayed, "stopped; what remains is in the log");
     Ok(())

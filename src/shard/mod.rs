@@ -99,6 +99,8 @@ pub struct Shard<D: Disk> {
     /// So have the logs of orphans.
     all_known: Cell<bool>,
     replays: replay::Replays,
+    /// Messages may be marked as possible duplicates that no record says so of.
+    unwritten_marks: Cell<bool>,
     /// Bytes of all batches written.
     written_bytes: Cell<u64>,
     /// There may be something to relocate.
@@ -155,6 +157,7 @@ impl<D: Disk> Shard<D> {
             recovered: Cell::new(false),
             all_known: Cell::new(false),
             replays: replay::Replays::default(),
+            unwritten_marks: Cell::new(false),
             written_bytes: Cell::new(0),
             shrink: Notify::new(),
             relocating: Cell::new(false),

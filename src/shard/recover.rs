@@ -16,6 +16,12 @@ impl<D: Disk> Shard<D> {
             self.state.borrow_mut().recover(visit.id, &visit.payload, visit.at);
         })
         .await?;
+        // Of what is damaged, nobody knows what it said.
+        if survey.rested && replayed.damaged == 0 {
+            self.state.borrow_mut().set_rested();
+        } else {
+            self.unwritten_marks.set(true);
+        }
         // Known before from the survey, but for logs of format version 1.
         self.log.note_id(newest);
         self.ids.borrow_mut().advance_past(newest);
@@ -37,6 +43,22 @@ impl<D: Disk> Shard<D> {
         self.reclaim();
         self.reclaim_letters();
         self.work.notify_one();
+    }
+
+    /// Leaves word that nothing is in flight, if that is so: then the next start knows that none of what waits has been
+    /// received already. Called when the process has drained and is about to end; if it is cut short, the next start
+    /// takes it that everything may have been.
+    ///
+    /// A name and no record: its removal must be durable before anything is attempted, also on a disk that is full.
+    pub async fn rest(&self) {
+        // What is known of a message and stands in no record would be forgotten.
+        let is_forgetting = self.unwritten_marks.get() && self.state.borrow().is_any_marked();
+        let may_rest = self.draining() && self.is_recovered() && self.is_settled() && !is_forgetting;
+        if may_rest {
+            let files = self.log.files();
+            // Without it the next start knows less, and that is all.
+            let _ = files.disk().create_dir(&files.rested_path(self.log.active_segment())).await;
+        }
     }
 
     /// Messages that were found and not yet settled.

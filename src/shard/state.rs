@@ -113,6 +113,16 @@ impl State {
         self.index.add_segments(survey);
     }
 
+    /// Says that what is recovered was not in flight when its process ended.
+    pub fn set_rested(&mut self) {
+        self.schedule.set_rested();
+    }
+
+    /// Whether an earlier attempt at anything that is alive may have reached its origin. Looks at all of it.
+    pub fn is_any_marked(&self) -> bool {
+        self.schedule.is_any_marked()
+    }
+
     /// Ends a recovery: what is held becomes due, oldest first, within the next calls of [`State::next`]. Each message
     /// may have been in flight when the process died. A later recovery, of another log, holds and settles in its turn.
     pub fn settle(&mut self) {

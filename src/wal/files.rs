@@ -29,6 +29,14 @@ pub fn segment_of_name(name: &str) -> Option<u32> {
     (digits.len() == 12 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())?
 }
 
+/// Suffix of the name that says of the newest segment that its process had nothing in flight when it ended.
+const RESTED_SUFFIX: &str = ".rested";
+
+/// The number of the segment of which a name says that.
+pub fn rested_of_name(name: &str) -> Option<u32> {
+    name.strip_suffix(RESTED_SUFFIX)?.parse().ok()
+}
+
 /// Suffix of a file that is ready to become a segment.
 const SPARE_SUFFIX: &str = ".spare";
 
@@ -111,6 +119,11 @@ impl<D: Disk> Files<D> {
     /// The path of a segment.
     pub fn path(&self, segment: u32) -> PathBuf {
         self.dir.join(segment_name(segment))
+    }
+
+    /// The name that says of a segment that its process had nothing in flight when it ended.
+    pub fn rested_path(&self, segment: u32) -> PathBuf {
+        self.dir.join(format!("{segment:012}{RESTED_SUFFIX}"))
     }
 
     /// The path of a spare.

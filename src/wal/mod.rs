@@ -19,6 +19,8 @@
 //! <DEAD_LETTER>/shard-NN/NNNNNNNNNNNN.wal       the same, for messages that were given up
 //! <TRANSACTION_LOG>/corrupt/*.damaged           what recovery set aside
 //! *.new                                         unfinished, removed at start
+//! shard-03/000000000042.rested                  an empty directory: the process that wrote segment 42 last had nothing
+//!                                               in flight when it ended; removed at start, before anything is attempted
 //! *.adopted                                     a directory whose messages stand elsewhere, removed at start
 //! ```
 //!

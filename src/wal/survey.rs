@@ -49,6 +49,10 @@ pub struct Survey {
     pub longest: u64,
     /// No message in the log has a greater id; zero: there is none. `None`: only reading all of it would tell.
     pub newest: Option<MessageId>,
+    /// The process that wrote the log last had nothing in flight when it ended. True of an empty log.
+    pub rested: bool,
+    /// What says so, for whatever segment: to be removed before anything is attempted.
+    pub rested_names: Vec<PathBuf>,
 }
 
 /// Looks at the directory of `files`. `salt` is for what will be written, if nothing there has one yet; `files` knows
@@ -76,9 +80,11 @@ pub async fn survey<D: Disk>(files: &Files<D>, salt: u32) -> Result<Survey, Reco
     }
     survey.longest = found.iter().map(|one| one.length).max().unwrap_or(0);
     match newest {
-        None => survey.newest = Some(MessageId::default()),
+        None => (survey.newest, survey.rested) = (Some(MessageId::default()), true),
         Some(End { scanned, accepted, floor }) => {
             survey.end = Some(scanned.sealed);
+            survey.rested =
+                found.last().is_some_and(|newest| survey.rested_names.contains(&files.rested_path(newest.segment)));
             survey.newest = floor.map(|floor| floor.max(accepted));
             survey.next_segment = found.last().map_or(0, |newest| newest.segment + 1);
         }
@@ -135,6 +141,8 @@ async fn list<D: Disk>(files: &Files<D>, survey: &mut Survey) -> Result<Vec<Surv
             segments.push(segment);
         } else if let Some(spare) = files::spare_of_name(&name) {
             survey.spares.push(spare);
+        } else if files::rested_of_name(&name).is_some() {
+            survey.rested_names.push(files.dir().join(name));
         } else if name.ends_with(UNFINISHED) {
             survey.unfinished.push(files.dir().join(name));
         }

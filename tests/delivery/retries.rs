@@ -71,6 +71,58 @@ fn the_wait_before_a_retry_and_the_count_of_attempts_survive_a_restart() {
 }
 
 #[test]
+fn what_waited_when_the_daemon_stopped_in_order_is_no_duplicate_and_what_had_been_cut_off_before_still_may_be_one() {
+    run(async {
+        let (dir, origin) = (tempfile::tempdir().unwrap(), Origin::start());
+        origin.answer(|request| match request.body.as_slice() {
+            b"unanswered" => Reply::Close,
+            _ => Reply::Status(404),
+        });
+        let variables = [("BACKOFF_BASE", "10m"), ("BACKOFF_MAX", "10m")];
+        let daemon = Daemon::start(dir.path(), &variables).await;
+        let mut sender = daemon.sender().await;
+        let answered = sender.post(&origin.host(), b"answered").await;
+        let unanswered = sender.post(&origin.host(), b"unanswered").await;
+        daemon.until_metric("messages{state=\"delayed\"}", |count| count == 2.0).await;
+        daemon.stop().await;
+        // Stopped twice, and nothing was attempted between.
+        let daemon = Daemon::start(dir.path(), &variables).await;
+        daemon.stop().await;
+        origin.answer(|_| Reply::Status(200));
+        // Waits are cut to the longest that these settings know.
+        let daemon = Daemon::start(dir.path(), &[]).await;
+        until("both are delivered", || origin.has_all([&answered, &unanswered])).await;
+        daemon.stop().await;
+        let last = origin.received().into_iter().filter(|request| request.attempt == 2);
+        let marks: Vec<(bool, bool)> =
+            last.map(|request| (request.id == unanswered, request.maybe_duplicate)).collect();
+        assert!(marks.len() == 2 && marks.iter().all(|(unanswered, marked)| unanswered == marked), "{marks:?}");
+    });
+}
+
+#[test]
+fn what_a_killed_daemon_may_have_had_in_flight_may_be_a_duplicate_after_orderly_stops_too() {
+    run(async {
+        let (dir, origin) = (tempfile::tempdir().unwrap(), Origin::start());
+        origin.answer(|_| Reply::Hold);
+        let mut daemon = Daemon::start(dir.path(), &[("DEFAULT_TIMEOUT", "60s")]).await;
+        let id = daemon.sender().await.post(&origin.host(), b"cut off").await;
+        until("it is in flight", || origin.count() == 1).await;
+        daemon.kill();
+        origin.refuse();
+        // It cannot be attempted in these lives: its circuit is open, or the process ends before.
+        let daemon = Daemon::start(dir.path(), &[("BREAKER_FAILURES", "1"), ("BREAKER_PROBE_MAX", "10m")]).await;
+        daemon.stop().await;
+        origin.answer(|_| Reply::Status(200));
+        origin.listen();
+        let daemon = Daemon::start(dir.path(), &[]).await;
+        until("it is delivered", || origin.has_all([&id])).await;
+        daemon.stop().await;
+        assert!(origin.received()[1].maybe_duplicate);
+    });
+}
+
+#[test]
 fn an_attempt_whose_answer_never_came_marks_the_next_as_maybe_a_duplicate() {
     run(async {
         let (dir, origin) = (tempfile::tempdir().unwrap(), Origin::start());

@@ -356,6 +356,7 @@ impl World {
         // Whichever comes first; what is left is in the log.
         let _ = tokio::time::timeout(timeout, settled).await;
         let _ = tokio::time::timeout(Duration::from_millis(DRAIN_FLUSH_MS), flushed).await;
+        let _ = tokio::time::timeout(Duration::from_millis(DRAIN_FLUSH_MS), self.shard.rest()).await;
     }
 
     /// Takes a message as a connection does; `None`: refused.

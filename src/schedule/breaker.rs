@@ -121,8 +121,8 @@ impl Breaker {
         self.probes
     }
 
-    /// A delivery has ended; `probe` is its number if it was one. Returns whether it met a closed circuit: only then does
-    /// a failure count against its message.
+    /// A delivery has ended; `probe` is its number if it was one. Returns whether a failure counts against its message:
+    /// only if it met a closed circuit, or has nothing to do with the origin. Spared, it would be tried again at once.
     ///
     /// One that began before the circuit opened tells nothing new if it fails; if it succeeds, that is as good as a
     /// probe.
@@ -152,7 +152,7 @@ impl Breaker {
                     Signal::Nothing if was_probe => *probing = None,
                     Signal::Failing | Signal::Nothing => {}
                 }
-                false
+                signal == Signal::Nothing
             }
         }
     }

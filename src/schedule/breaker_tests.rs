@@ -18,7 +18,8 @@ fn probe(breaker: &mut Breaker, signal: Signal, now: u64) {
     assert_eq!(breaker.permission(0, now), Permission::Probe);
     let number = breaker.begin_probe();
     assert_eq!(breaker.permission(1, now), Permission::Some(0), "one probe at a time");
-    assert!(!breaker.ended(signal, Some(number), now), "a probe costs its message nothing");
+    let counts = breaker.ended(signal, Some(number), now);
+    assert_eq!(counts, signal == Signal::Nothing, "an outage costs its message nothing");
 }
 
 #[test]
@@ -83,6 +84,17 @@ fn a_probe_that_was_not_made_may_be_made_by_another_at_once() {
     let mut breaker = opened_at(0);
     probe(&mut breaker, Signal::Nothing, 1000);
     probe(&mut breaker, Signal::Alive, 1000);
+}
+
+/// A destination that is denied says nothing of the origin: spared, it would be tried again at once and for ever.
+#[test]
+fn what_was_not_asked_of_an_open_origin_is_not_put_down_to_its_outage() {
+    let mut breaker = opened_at(0);
+    assert_eq!(breaker.permission(0, 1000), Permission::Probe);
+    let number = breaker.begin_probe();
+    assert!(breaker.ended(Signal::Nothing, Some(number), 1000));
+    assert!(breaker.ended(Signal::Nothing, None, 1000));
+    assert!(breaker.is_open());
 }
 
 #[test]
@@ -191,7 +203,7 @@ proptest! {
                     in_flight -= 1;
                     let signal = if step == 1 { Signal::Failing } else if flag { Signal::Alive } else { Signal::Nothing };
                     let was_open = breaker.is_open();
-                    prop_assert_eq!(breaker.ended(signal, probe, now), !was_open);
+                    prop_assert_eq!(breaker.ended(signal, probe, now), !was_open || signal == Signal::Nothing);
                 }
                 (3, _) if flag => breaker.hold(now + ahead),
                 _ => {}

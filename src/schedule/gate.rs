@@ -136,8 +136,8 @@ impl Gate {
         Entry::Entered { probe }
     }
 
-    /// A delivery has ended; `hold_until` is a tick before which the origin asked not to be tried. Returns whether it met
-    /// a closed circuit: see [`Breaker::ended`]. A caller that waits here too is told by its bell, but not woken.
+    /// A delivery has ended; `hold_until` is a tick before which the origin asked not to be tried. Returns whether
+    /// a failure counts against its message: see [`Breaker::ended`]. A caller that waits here too is told by its bell, but not woken.
     pub fn leave(
         &self,
         caller: Caller<'_>,
@@ -150,7 +150,7 @@ impl Gate {
         assert!(inner.in_flight > 0, "only what entered leaves");
         inner.in_flight -= 1;
         let was_open = inner.breaker.is_open();
-        let met_closed = inner.breaker.ended(signal, probe, now);
+        let counts = inner.breaker.ended(signal, probe, now);
         if let Some(until) = hold_until {
             inner.breaker.hold(until);
         }
@@ -160,7 +160,7 @@ impl Gate {
             _ => {}
         }
         inner.ring(caller.bell, now);
-        met_closed
+        counts
     }
 
     /// A lane that may be waiting does not want to begin anything any more.

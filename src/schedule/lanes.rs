@@ -185,18 +185,18 @@ impl Lanes {
         Some(*until)
     }
 
-    /// A delivery is over. Returns whether it met a closed circuit: see [`Gate::leave`].
+    /// A delivery is over. Returns whether a failure counts: see [`Gate::leave`].
     pub fn free_slot(&mut self, slot: Slot, number: u32, signal: Signal, hold_until: Option<u64>, now: u64) -> bool {
         self.in_flight -= 1;
         let lane = &mut self.lanes[number as usize];
         lane.in_flight -= 1;
         let probe = lane.probe.take_if(|(probed, _)| *probed == slot).map(|(_, number)| number);
         let caller = Caller { bell: &self.bell, lane: number };
-        let met_closed = lane.gate.leave(caller, probe, signal, hold_until, now);
+        let counts = lane.gate.leave(caller, probe, signal, hold_until, now);
         if lane.ready.is_occupied() && lane.place == Place::Aside {
             self.join_rotation(number);
         }
-        met_closed
+        counts
     }
 
     /// The same for a delivery of which nothing is known, at the present that was last told.

@@ -241,7 +241,7 @@ impl Scheduler {
     /// The attempt on an order is over: its slot is free at once, the message waits for its outcome to be durable.
     ///
     /// `signal` is what the attempt tells of the origin, `hold_until` a tick before which the origin asked not to be
-    /// tried, `now` the present tick. Returns whether the attempt met a closed circuit, so that a failure counts.
+    /// tried, `now` the present tick. Returns whether a failure counts against its message.
     pub fn release(&mut self, slot: Slot, signal: Signal, hold_until: Option<u64>, now: u64) -> bool {
         let node = self.nodes.get_mut(slot);
         assert_eq!(node.state(), NodeState::InFlight, "only a running attempt ends");

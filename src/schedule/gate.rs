@@ -128,6 +128,8 @@ impl Gate {
         }
         if inner.ahead(caller, now) >= free {
             inner.queue(caller);
+            // It may be time alone that gave those before it their turn, and nobody have told them.
+            inner.ring(caller.bell, now);
             return Entry::Wait(now + TURN_MS_MAX);
         }
         inner.withdraw(caller);

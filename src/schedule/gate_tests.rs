@@ -108,6 +108,20 @@ fn a_turn_that_is_not_taken_passes_on() {
 }
 
 #[test]
+fn a_core_that_is_first_and_has_no_use_for_it_holds_nobody_up() {
+    let gate = Gates::new(Rules { in_flight_max: 1, ..RULES }).open(ORIGIN);
+    let (mut a, mut b) = (Core::new(), Core::new());
+    a.enter(&gate, 0);
+    a.own = 0;
+    gate.leave(a.caller(), None, Signal::Failing, Some(5000), 0);
+    assert_eq!([a.enter(&gate, 1), b.enter(&gate, 1)], [Entry::Wait(5000); 2]);
+    // The time is up by itself, and no delivery ends that would tell the first of its turn: its slots may all be taken.
+    assert_eq!(b.enter(&gate, 5000), Entry::Wait(5000 + TURN_MS_MAX));
+    assert_eq!((a.bell.rung(), a.woken.0.load(Ordering::Relaxed)), (vec![7], 1));
+    assert_eq!(b.enter(&gate, 5000 + TURN_MS_MAX), ENTERED);
+}
+
+#[test]
 fn while_the_circuit_is_open_one_core_probes_and_the_others_hear_of_its_success() {
     let gates = Gates::new(RULES);
     let gate = gates.open(ORIGIN);

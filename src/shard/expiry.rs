@@ -41,6 +41,8 @@ impl<D: Disk> Shard<D> {
         let Some(slot) = waiting().filter(|_| !self.dead_letters.contains(id)) else { return };
         let stored = match self.fetch(slot).await {
             Ok(stored) => stored,
+            // It has ended meanwhile, and its place may be in use for something else.
+            Err(_) if waiting() != Some(slot) => return,
             Err(error) => {
                 tracing::error!(%id, %error, "a message that has expired could not be read from the log");
                 return;
@@ -50,7 +52,9 @@ impl<D: Disk> Shard<D> {
         if waiting() != Some(slot) || !self.can_bury(message.head.len() + message.body.len()) {
             return;
         }
-        self.state.borrow_mut().conclude(id);
+        if !self.state.borrow_mut().take_from_schedule(id, None) {
+            return;
+        }
         self.give_up_expired(slot, &stored).await;
     }
 }

@@ -81,28 +81,29 @@ impl<D: Disk> Shard<D> {
         self.settings.default_timeout
     }
 
-    /// Reads an ordered message, from memory if it was written lately, else from the log, verified.
+    /// Reads a live message, from memory if it was written lately, else from the log, verified. One that is not ordered
+    /// may end meanwhile: then what comes of it means nothing.
     pub async fn fetch(&self, slot: Slot) -> Result<Stored, ReadError> {
+        let mut places = self.places(slot).expect("a live message stands somewhere");
         loop {
-            let places = self.places(slot);
             let fetched = self.fetch_from(slot, places).await;
-            // It may have been relocated meanwhile, and its former place be in use for something else.
-            if fetched.is_ok() || self.places(slot) == places {
-                return fetched;
+            match self.places(slot) {
+                // It was relocated meanwhile, and its former place may be in use for something else.
+                Some(moved) if fetched.is_err() && moved != places => places = moved,
+                _ => return fetched,
             }
         }
     }
 
-    fn places(&self, slot: Slot) -> (Location, Option<RecordStart>) {
-        let state = self.state.borrow();
-        (state.index().location(slot), state.index().retry_location(slot))
+    fn places(&self, slot: Slot) -> Option<(Location, Option<RecordStart>)> {
+        self.state.borrow().places(slot)
     }
 
     async fn fetch_from(&self, slot: Slot, places: (Location, Option<RecordStart>)) -> Result<Stored, ReadError> {
         let (at, retry) = places;
         let record = self.read(at).await?;
         let mut stored = Stored { record: record.slice(HEADER_BYTES..), progress: Progress::default() };
-        let progress = self.read_progress(retry, || self.places(slot) == places).await?;
+        let progress = self.read_progress(retry, || self.places(slot) == Some(places)).await?;
         stored.progress = progress.unwrap_or_else(|| stored.message().progress);
         Ok(stored)
     }
@@ -151,7 +152,7 @@ impl<D: Disk> Shard<D> {
     /// or ends it if its record is damaged and has been set aside.
     pub async fn cannot_read(&self, slot: Slot, error: &ReadError) {
         let lost = match error {
-            ReadError::Damaged { .. } => self.lose_message(self.id(slot)).await,
+            ReadError::Damaged { .. } => self.lose_message(self.id(slot), Some(slot)).await,
             ReadError::Disk(_) => false,
         };
         if !lost {

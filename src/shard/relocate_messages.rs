@@ -6,7 +6,7 @@ use super::Shard;
 use super::relocate::{Relocated, Survivor};
 use crate::disk::{Disk, DiskError};
 use crate::limits::ADOPT_READS_MAX;
-use crate::message::MessageId;
+use crate::message::{MessageId, Slot};
 use crate::wal::files::ReadError;
 use crate::wal::index::{Index, Location, RecordStart};
 use crate::wal::log::Log;
@@ -61,7 +61,8 @@ impl<D: Disk> Relocated<D> for Shard<D> {
     }
 
     async fn lose(&self, id: MessageId) {
-        self.lose_message(id).await;
+        // One that is being attempted is left to its worker, and looked at again.
+        self.lose_message(id, None).await;
     }
 
     fn note_relocating(&self, relocating: bool) {
@@ -112,12 +113,12 @@ impl<D: Disk> Shard<D> {
 
     fn place_of(&self, id: MessageId) -> Option<(Location, Option<RecordStart>)> {
         let state = self.state.borrow();
-        let slot = state.index().find(id)?;
-        Some((state.index().location(slot), state.index().retry_location(slot)))
+        state.places(state.index().find(id)?)
     }
 
-    /// Ends a live message whose record is damaged, once that has been set aside; `false`: it is not, or could not be.
-    pub(super) async fn lose_message(&self, id: MessageId) -> bool {
+    /// Ends a live message whose record is damaged, once that has been set aside; `false`: it is not, or could not
+    /// be, or is being attempted. `ordered`: its slot, if the caller attempts it.
+    pub(super) async fn lose_message(&self, id: MessageId, ordered: Option<Slot>) -> bool {
         let Some(places) = self.place_of(id) else { return false };
         let (files, at) = (self.log.files(), places.0);
         // It may have been the reading that failed.
@@ -132,12 +133,11 @@ impl<D: Disk> Shard<D> {
                 return false;
             }
         };
-        if self.place_of(id) != Some(places) {
+        if self.place_of(id) != Some(places) || !self.state.borrow_mut().take_from_schedule(id, ordered) {
             return false;
         }
         tracing::error!(%id, aside = %aside.display(), "a message is damaged in the log: it is set aside and given up");
         self.metrics.corrupt_record();
-        self.state.borrow_mut().conclude(id);
         self.log.append(id, &Payload::Lost { at: self.settings.clock.now() });
         true
     }

@@ -141,11 +141,17 @@ impl State {
         self.schedule.release(slot, signal, hold_until, now)
     }
 
-    /// Takes a live message out of the schedule wherever it is: its end is on its way.
-    pub fn conclude(&mut self, id: MessageId) {
-        if let Some(slot) = self.index.find(id) {
-            self.schedule.conclude(slot);
+    /// Takes a live message out of the schedule: its end is on its way. `ordered` is the slot of the one whose attempt
+    /// the caller has in hand; `false`: it is another's, who will conclude it.
+    pub fn take_from_schedule(&mut self, id: MessageId, ordered: Option<Slot>) -> bool {
+        let Some(slot) = self.index.find(id) else { return false };
+        match self.schedule.state(slot) {
+            NodeState::InFlight if ordered != Some(slot) => return false,
+            NodeState::Concluding | NodeState::Vacant => return false,
+            NodeState::InFlight | NodeState::Ready | NodeState::Landed | NodeState::Delayed | NodeState::Held => {}
         }
+        self.schedule.conclude(slot);
+        true
     }
 
     /// Messages older than `before` that wait for an attempt, among `count` slots from `from` on; moves `from` on. Not
@@ -167,6 +173,12 @@ impl State {
     /// Makes a message due again without a record of it, for as long as the process lives: a restart goes by the log.
     pub fn postpone(&mut self, slot: Slot, due: UnixMillis, attempts: u16, maybe_duplicate: bool) {
         self.schedule.reschedule(slot, due, attempts, maybe_duplicate);
+    }
+
+    /// Where the message in a slot stands, and its newest retry; `None`: it has ended.
+    pub fn places(&self, slot: Slot) -> Option<(Location, Option<RecordStart>)> {
+        self.index.id_in(slot)?;
+        Some((self.index.location(slot), self.index.retry_location(slot)))
     }
 
     /// Where live messages stand.

@@ -75,6 +75,32 @@ fn a_recovered_message_waits_for_the_end_of_the_log_but_an_accepted_one_does_not
 }
 
 #[test]
+fn a_message_in_flight_is_not_ended_but_by_its_worker() {
+    let mut state = state();
+    state.apply(id(1), &accepted("a"), at(0, 4128, 100));
+    let slot = next(&mut state).expect("ready");
+    assert!(!state.take_from_schedule(id(1), None), "others must wait");
+    state.release(slot, Signal::Alive, None, NOW.tick);
+    state.apply(id(1), &DELIVERED, at(0, 4328, 44));
+    state.apply(id(2), &accepted("a"), at(0, 4432, 100));
+    assert!(state.take_from_schedule(id(2), None));
+    state.apply(id(3), &accepted("a"), at(0, 4632, 100));
+    let slot = next(&mut state).expect("ready");
+    assert!(state.take_from_schedule(id(3), Some(slot)), "its own worker may");
+    state.check();
+}
+
+#[test]
+fn a_message_that_has_ended_stands_nowhere() {
+    let mut state = state();
+    state.apply(id(1), &accepted("a"), at(0, 4128, 100));
+    let slot = next(&mut state).expect("ready");
+    assert_eq!(state.places(slot), Some((at(0, 4128, 100), None)));
+    state.apply(id(1), &DELIVERED, at(0, 4328, 44));
+    assert_eq!(state.places(slot), None);
+}
+
+#[test]
 fn an_origin_takes_the_bytes_of_its_live_messages() {
     let mut state = state();
     assert_eq!(state.origin_bytes(origin("a")), 0);

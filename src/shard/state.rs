@@ -65,6 +65,7 @@ impl State {
                     *bytes = *bytes - u64::from(from.bytes) + u64::from(at.bytes);
                     // Accepted anew and yet known: the record of its end, as a dead letter, was damaged.
                     if message.is_replay() {
+                        self.schedule.set_replayed(slot);
                         let Progress { due, attempts, maybe_duplicate, .. } = message.progress;
                         self.schedule.reschedule(slot, due, attempts, maybe_duplicate);
                     }

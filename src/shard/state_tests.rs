@@ -74,6 +74,18 @@ fn a_recovered_message_waits_for_the_end_of_the_log_but_an_accepted_one_does_not
     state.check();
 }
 
+/// Replayed while the record of its end is damaged: it lives since it was replayed, and its id says otherwise.
+#[test]
+fn a_message_accepted_anew_does_not_expire_by_its_id_though_it_was_known() {
+    let mut state = state();
+    state.apply(id(1), &accepted("a"), at(0, 4128, 100));
+    assert!(state.find_waiting(id(1)).is_some());
+    let Payload::Accepted(message) = accepted("a") else { unreachable!("an accepted message") };
+    state.apply(id(1), &Payload::Accepted(Accepted { replays: 1, ..message }), at(1, 4128, 100));
+    assert_eq!(state.find_waiting(id(1)), None);
+    assert_eq!(state.overdue(&mut 0, 10, UnixMillis(u64::MAX)), []);
+}
+
 #[test]
 fn a_message_in_flight_is_not_ended_but_by_its_worker() {
     let mut state = state();

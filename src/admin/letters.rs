@@ -65,7 +65,7 @@ pub async fn answer<B>(request: &Request<B>, control: &Control, access: &Access,
         return Some(with(refused, ALLOW, route.methods()));
     }
     let asked = if matches!(*method, Method::GET | Method::HEAD) { Asked::Letters } else { Asked::Change };
-    if let Err(denied) = access.decide(asked, request.headers()) {
+    if let Err(denied) = access.decide(asked, request) {
         return Some(refuse(denied));
     }
     let query = request.uri().query().unwrap_or_default();
@@ -93,6 +93,10 @@ fn refuse(denied: Denied) -> Answer {
         Denied::NoToken => problem(
             StatusCode::FORBIDDEN,
             "ADMIN_LISTEN is not on loopback: nothing can be changed before ADMIN_TOKEN is set",
+        ),
+        Denied::Host => problem(
+            StatusCode::FORBIDDEN,
+            "without ADMIN_TOKEN, dead letters are for those who come by address or as localhost",
         ),
     }
 }

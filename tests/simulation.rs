@@ -8,6 +8,8 @@
 mod checker;
 #[path = "sim/checker_tests.rs"]
 mod checker_tests;
+#[path = "sim/circuits.rs"]
+mod circuits;
 #[path = "sim/clock.rs"]
 mod clock;
 #[path = "sim/disk.rs"]

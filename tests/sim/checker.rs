@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dispatcher::message::MessageId;
 
-pub use super::message::{Arriving, Ending, Seen, Sent, When};
-use super::message::{Fate, Message};
+use super::circuits::{Circuits, Rules};
+pub use super::message::{Arriving, Ended, Ending, Says, Seen, Sent, When, Writing};
+use super::message::{Fate, Message, Tried};
 use super::rules;
 
 /// What happened in the life that is running, for its metrics.
@@ -22,11 +23,21 @@ pub struct Tally {
     pub recovered_max: u64,
 }
 
+/// How records can be read in a life.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reads {
+    pub may_fail: bool,
+    /// How long one message may take.
+    pub ms_max: u64,
+}
+
 /// The promises, and every message there was.
 #[derive(Debug)]
 pub struct Checker {
     retries_max: u16,
     abreast_max: u32,
+    origins: Rules,
+    circuits: Circuits,
     space_is_short: bool,
     life: u32,
     /// A record may fail to be read in this life, and its message is then put off.
@@ -49,12 +60,14 @@ macro_rules! object {
 }
 
 impl Checker {
-    /// For a shard that makes `retries_max` retries, and at most `abreast_max` attempts at one origin at a time.
+    /// For shards that make `retries_max` retries, and of which each has `slots` attempts at a time.
     /// `space_is_short`: there may not be room for everything.
-    pub fn new(retries_max: u16, abreast_max: u32, space_is_short: bool) -> Self {
+    pub fn new(retries_max: u16, slots: u32, origins: Rules, space_is_short: bool) -> Self {
         Self {
             retries_max,
-            abreast_max,
+            abreast_max: slots.min(origins.in_flight_max),
+            origins,
+            circuits: Circuits::new(origins, 0),
             space_is_short,
             life: 0,
             reads_may_fail: false,
@@ -89,9 +102,10 @@ impl Checker {
     }
 
     /// A process with so many shards starts.
-    pub fn life_begins(&mut self, shards: u32, reads_may_fail: bool) {
+    pub fn life_begins(&mut self, shards: u32, reads: Reads) {
         self.life += 1;
-        self.reads_may_fail = reads_may_fail;
+        self.reads_may_fail = reads.may_fail;
+        self.circuits = Circuits::new(self.origins, reads.ms_max);
         self.recovered = false;
         self.newest.clear();
         self.waiting.clear();
@@ -168,6 +182,9 @@ impl Checker {
         if message.exposed && !arriving.maybe_duplicate {
             object!(self, "{id} may have been received before, and attempt {} does not say so", arriving.attempt);
         }
+        if let Err(why) = self.circuits.attempt_begins(&message.sent.origin, id, arriving.at) {
+            object!(self, "{id} {why}");
+        }
         message.durable = true;
         if message.twofold {
             return;
@@ -184,15 +201,12 @@ impl Checker {
         if message.buried {
             object!(self, "{id} is attempted although it is a dead letter");
         }
-        let first = message.attempted_in != self.life;
-        let fewest = match (first, message.unwritten) {
-            (false, _) => message.attempts + 1,
-            (true, false) => message.attempts.max(1),
-            (true, true) => 1,
-        };
-        if !(fewest..=message.attempts + 1).contains(&arriving.attempt) {
-            object!(self, "{id} is at attempt {}, expected {fewest} to {}", arriving.attempt, message.attempts + 1);
+        let expected = message.expected(message.attempted_in != self.life);
+        if !expected.contains(&arriving.attempt) {
+            object!(self, "{id} is at attempt {}, expected {expected:?}", arriving.attempt);
         }
+        // That the others failed was lost.
+        message.tried.truncate(arriving.attempt.saturating_sub(1) as usize);
         let recovered = message.submitted_in < self.life;
         if arriving.maybe_duplicate && !message.exposed && !recovered {
             object!(self, "{id} is said to be a possible duplicate, and cannot be");
@@ -221,9 +235,11 @@ impl Checker {
         }
     }
 
-    /// An attempt ends. `written_down`: if it failed, there is space to say so.
-    pub fn attempt_ends(&mut self, id: MessageId, ending: Ending, written_down: bool) {
+    /// An attempt ends. `room` says if there is space to write down that it failed.
+    pub fn attempt_ends(&mut self, id: MessageId, ended: Ended, room: impl Fn(Writing) -> bool) {
         let Some(message) = self.messages.get_mut(&id) else { return };
+        let Ended { ending, says, at } = ended;
+        let counts = self.circuits.attempt_ends(&message.sent.origin, id, says, at);
         if !std::mem::take(&mut message.running) && !message.twofold {
             object!(self, "{id} ends an attempt that does not run");
         }
@@ -236,10 +252,16 @@ impl Checker {
             message.exposed |= message.in_doubt && ending == Ending::Unanswered;
             if message.twofold {
                 message.was_given_up = true;
-            } else if message.attempts > self.retries_max.into() && written_down {
-                (message.fate, message.was_given_up) = (Fate::GivenUp, true);
-            } else {
-                message.unwritten |= !written_down;
+            } else if counts && message.spent() >= self.retries_max.into() {
+                if room(Writing::Letter) {
+                    (message.fate, message.was_given_up) = (Fate::GivenUp, true);
+                } else {
+                    message.tried.push(Tried { counts: true, written: false });
+                }
+            } else if room(Writing::Retry(message.history(counts))) {
+                message.tried.push(Tried { counts, written: true });
+            } else if counts {
+                message.tried.push(Tried { counts: true, written: false });
             }
         }
         message.in_doubt = false;

@@ -2,14 +2,19 @@
 
 use dispatcher::message::MessageId;
 
-use super::checker::{Arriving, Checker, Ending, Seen, Sent, When};
+use super::checker::{Arriving, Checker, Ended, Ending, Reads, Says, Seen, Sent, When, Writing};
+use super::circuits::Rules;
 use super::tally;
 
 const RETRIES_MAX: u16 = 1;
 const ABREAST_MAX: u32 = 2;
+const ORIGINS: Rules = Rules { failures: 0, probe_ms_max: 60_000, in_flight_max: 100 };
 
 /// A history, step by step, over messages that are called by a number.
-struct History(Checker);
+struct History {
+    checker: Checker,
+    now: u64,
+}
 
 fn id(number: u8) -> MessageId {
     MessageId([number; 16])
@@ -25,28 +30,33 @@ const DEAD: Seen = Seen { dead: true, ..GONE };
 
 impl History {
     fn new() -> Self {
-        let mut checker = Checker::new(RETRIES_MAX, ABREAST_MAX, false);
-        checker.life_begins(1, false);
-        Self(checker)
+        Self::of(ORIGINS)
+    }
+
+    fn of(origins: Rules) -> Self {
+        let mut checker = Checker::new(RETRIES_MAX, ABREAST_MAX, origins, false);
+        checker.life_begins(1, Reads::default());
+        Self { checker, now: 0 }
     }
 
     fn accepted(mut self, numbers: impl IntoIterator<Item = u8>) -> Self {
         for number in numbers {
-            self.0.submitted(id(number), sent(number));
-            self.0.answered(id(number), true);
+            self.checker.submitted(id(number), sent(number));
+            self.checker.answered(id(number), true);
         }
         self
     }
 
     fn refused(mut self, number: u8) -> Self {
-        self.0.submitted(id(number), sent(number));
-        self.0.answered(id(number), false);
+        self.checker.submitted(id(number), sent(number));
+        self.checker.answered(id(number), false);
         self
     }
 
     fn begins_as(mut self, number: u8, attempt: u32, maybe_duplicate: bool, sent: &Sent) -> Self {
         let Sent { origin, head, body, .. } = sent;
-        self.0.attempt_begins(id(number), Arriving { origin, head, body, attempt, maybe_duplicate });
+        self.checker
+            .attempt_begins(id(number), Arriving { origin, head, body, attempt, maybe_duplicate, at: self.now });
         self
     }
 
@@ -59,12 +69,26 @@ impl History {
     }
 
     fn reaches(mut self, number: u8) -> Self {
-        self.0.attempt_reaches(id(number));
+        self.checker.attempt_reaches(id(number));
         self
     }
 
-    fn ends(mut self, number: u8, ending: Ending) -> Self {
-        self.0.attempt_ends(id(number), ending, true);
+    fn ends(self, number: u8, ending: Ending) -> Self {
+        let says = if ending == Ending::Unanswered { Says::Failing } else { Says::Alive };
+        self.ends_as(number, Ended { ending, says, at: 0 }, &|_| true)
+    }
+
+    fn ends_as(mut self, number: u8, ended: Ended, room: &dyn Fn(Writing) -> bool) -> Self {
+        self.checker.attempt_ends(id(number), Ended { at: self.now, ..ended }, room);
+        self
+    }
+
+    fn fails(self, number: u8) -> Self {
+        self.ends(number, Ending::Unanswered)
+    }
+
+    fn passes_time(mut self, ms: u64) -> Self {
+        self.now += ms;
         self
     }
 
@@ -77,13 +101,13 @@ impl History {
     }
 
     fn crashes(mut self) -> Self {
-        self.0.life_ends();
-        self.0.life_begins(1, false);
+        self.checker.life_ends();
+        self.checker.life_begins(1, Reads::default());
         self
     }
 
     fn looks(mut self, when: When, seen: impl Fn(u8) -> Seen) -> Self {
-        self.0.look(when, |id| seen(id.0[0]));
+        self.checker.look(when, |id| seen(id.0[0]));
         self
     }
 
@@ -96,18 +120,18 @@ impl History {
     }
 
     fn finishes(mut self) -> Self {
-        self.0.finished();
+        self.checker.finished();
         self
     }
 
     #[track_caller]
     fn passes(mut self) {
-        assert_eq!(self.0.objections(), Vec::<String>::new());
+        assert_eq!(self.checker.objections(), Vec::<String>::new());
     }
 
     #[track_caller]
     fn meets(mut self, what: &str) {
-        let objections = self.0.objections();
+        let objections = self.checker.objections();
         assert!(objections.iter().any(|objection| objection.contains(what)), "{what}: {objections:?}");
     }
 }
@@ -148,10 +172,10 @@ fn a_lost_message_is_objected_to_whenever_it_is_looked_for() {
     History::new().accepted([1]).begins(1, 1).crashes().recovers(GONE).meets(is_lost);
     // Nobody was told of it, but it was seen.
     let mut unanswered = History::new();
-    unanswered.0.submitted(id(1), sent(1));
+    unanswered.checker.submitted(id(1), sent(1));
     unanswered.crashes().recovers(ALIVE).crashes().recovers(GONE).meets(is_lost);
     let mut unanswered = History::new();
-    unanswered.0.submitted(id(1), sent(1));
+    unanswered.checker.submitted(id(1), sent(1));
     unanswered.crashes().recovers(GONE).finishes().passes();
     // While the recovery goes on it may still come.
     History::new().accepted([1]).crashes().finds(GONE).passes();
@@ -163,8 +187,8 @@ fn a_message_that_may_stand_in_two_logs_is_delivered_by_both_and_yet_never_lost(
     let adopted = || {
         let mut history = History::new().accepted([1]);
         for shards in [0, 1] {
-            history.0.life_ends();
-            history.0.life_begins(shards, false);
+            history.checker.life_ends();
+            history.checker.life_begins(shards, Reads::default());
         }
         history
     };
@@ -192,7 +216,7 @@ fn a_damaged_message_is_objected_to() {
     }
     History::new().begins(1, 1).meets("was never submitted");
     let mut buried = History::new().accepted([1]);
-    buried.0.dead_letter(id(1), &[1; 9]);
+    buried.checker.dead_letter(id(1), &[1; 9]);
     buried.meets("is not what was sent, as a dead letter");
 }
 
@@ -208,11 +232,11 @@ fn attempts_that_overlap_are_objected_to() {
 fn an_attempt_behind_a_durable_end_is_objected_to() {
     let delivered = || History::new().accepted([1]).delivered(1).finds(GONE).crashes();
     delivered().recovers(ALIVE).meets("had ended, and is back");
-    delivered().begins_marked(1, 2).meets("although its end was durable");
+    delivered().begins_marked(1, 1).meets("although its end was durable");
     let given_up = || History::new().accepted([1]).given_up(1).finds(DEAD).crashes();
     given_up().begins_marked(1, 2).meets("although its end was durable");
     // Not known to be durable: then it may be back.
-    History::new().accepted([1]).delivered(1).crashes().recovers(ALIVE).begins_marked(1, 2).passes();
+    History::new().accepted([1]).delivered(1).crashes().recovers(ALIVE).begins_marked(1, 1).passes();
     // Not in the log of messages yet, but in that of dead letters.
     let seen = Seen { dead: true, ..ALIVE };
     let between = History::new().accepted([1]).given_up(1).crashes().recovers(seen);
@@ -266,9 +290,9 @@ fn a_refused_message_that_is_there_all_the_same_is_objected_to() {
     History::new().refused(1).begins(1, 1).meets("told that it is not taken");
     History::new().refused(1).crashes().recovers(ALIVE).meets("was not taken, and is there");
     let mut attempted = History::new();
-    attempted.0.submitted(id(1), sent(1));
+    attempted.checker.submitted(id(1), sent(1));
     let mut attempted = attempted.begins(1, 1);
-    attempted.0.answered(id(1), false);
+    attempted.checker.answered(id(1), false);
     attempted.meets("then its sender was told");
 }
 
@@ -283,7 +307,8 @@ fn a_dead_letter_that_is_lost_or_that_nobody_gave_up_is_objected_to() {
     History::new().accepted([1]).finds(DEAD).meets("was not given up");
     // Delivered and given up in different lives: what counts is how the last attempt ended.
     let both = History::new().accepted([1]).delivered(1).crashes().recovers(ALIVE);
-    let both = both.begins_marked(1, 2).ends(1, Ending::Answered).crashes();
+    let both =
+        both.begins_marked(1, 1).ends(1, Ending::Answered).begins_marked(1, 2).ends(1, Ending::Answered).crashes();
     both.recovers(GONE).meets("is no dead letter");
 }
 
@@ -306,10 +331,71 @@ fn a_counter_that_counts_what_did_not_happen_is_objected_to() {
     };
     let history = || History::new().accepted([1, 2]).delivered(1);
     let checked = |mut history: History, scrape: &str| {
-        tally::check(scrape, 0, &mut history.0);
+        tally::check(scrape, 0, &mut history.checker);
         history
     };
     checked(history(), &scrape(2, 1)).passes();
     checked(history(), &scrape(3, 1)).meets("accepted_total is 3, and 2 happened");
     checked(history(), &scrape(2, 2)).meets("attempts_total is 2, and 1 happened");
+}
+
+#[test]
+fn more_attempts_at_an_origin_than_may_run_are_objected_to() {
+    let two = || History::of(SPARING).accepted([1, 2, 3]).begins(1, 1).begins(2, 1);
+    two().ends(1, Ending::Answered).begins(3, 1).passes();
+    two().begins(3, 1).meets("as many run at its origin as may");
+}
+
+const SPARING: Rules = Rules { failures: 2, in_flight_max: 2, ..ORIGINS };
+
+/// Two failures in a row, and one that is under way.
+fn opened() -> History {
+    History::of(SPARING).accepted([1, 2, 3]).begins(1, 1).begins(2, 1).fails(1).begins(3, 1).fails(2)
+}
+
+#[test]
+fn an_attempt_at_an_open_circuit_that_is_no_probe_is_objected_to() {
+    let is_none = "is no probe";
+    opened().begins(1, 2).meets(is_none);
+    opened().passes_time(999).begins(1, 2).meets(is_none);
+    let probed = || opened().passes_time(1000).begins(1, 2);
+    probed().passes();
+    probed().ends(3, Ending::Unanswered).passes_time(5000).begins(2, 2).meets(is_none);
+    probed().ends(1, Ending::Answered).begins(1, 3).begins(2, 2).meets("as many run");
+    probed().ends(1, Ending::Answered).ends(3, Ending::Answered).begins(2, 2).begins(3, 2).passes();
+    // What was decided on before is read from the disk first.
+    let late = |ms_max: u64| {
+        let mut history = History::of(SPARING);
+        history.checker.life_begins(1, Reads { may_fail: false, ms_max });
+        history.accepted([1, 2, 3]).begins(1, 1).fails(1).begins(1, 2).fails(1)
+    };
+    late(5).passes_time(5).begins(2, 1).passes();
+    late(5).passes_time(6).begins(2, 1).meets(is_none);
+    late(5).passes_time(5).begins(2, 1).begins(3, 1).meets(is_none);
+    // A process that starts knows of nothing.
+    opened().crashes().begins_marked(1, 2).passes();
+}
+
+#[test]
+fn a_failure_at_an_open_circuit_does_not_count_and_one_at_a_closed_one_does() {
+    let spared = || opened().fails(3).passes_time(1000).begins(3, 2).fails(3).passes_time(9000);
+    spared().begins(3, 3).ends(3, Ending::Answered).begins(3, 4).ends(3, Ending::Answered).begins(3, 5).passes();
+    spared().finds(DEAD).meets("was not given up");
+    let ended = spared().begins(3, 3).ends(3, Ending::Answered).begins(3, 4).ends(3, Ending::Answered);
+    ended.begins(3, 5).ends(3, Ending::Answered).begins(3, 6).meets("while its end is being written");
+}
+
+#[test]
+fn what_was_not_written_down_is_known_by_its_number_until_a_restart() {
+    let failing = Ended { ending: Ending::Answered, says: Says::Failing, at: 0 };
+    let unwritten = || History::new().accepted([1]).begins(1, 1).ends_as(1, failing, &|_| false);
+    unwritten().begins(1, 2).ends(1, Ending::Answered).finds(DEAD).passes();
+    unwritten().begins(1, 1).meets("expected");
+    unwritten().crashes().begins_marked(1, 1).passes();
+    // What does not count leaves no trace.
+    let spared = opened().passes_time(1000).begins(1, 2).ends_as(1, failing, &|_| false);
+    spared.passes_time(9000).begins(1, 2).passes();
+    // Without room for a letter it goes on.
+    let kept = unwritten().begins(1, 2).ends_as(1, failing, &|writing| writing != Writing::Letter);
+    kept.begins(1, 3).ends(1, Ending::Answered).finds(DEAD).passes();
 }

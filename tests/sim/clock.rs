@@ -45,6 +45,11 @@ pub fn lived() -> Duration {
     WALL.get().anchor.map_or(Duration::ZERO, |anchor| monotonic_now().saturating_duration_since(anchor))
 }
 
+/// The same in milliseconds: what a shard calls ticks.
+pub fn lived_ms() -> u64 {
+    u64::try_from(lived().as_millis()).unwrap_or(u64::MAX)
+}
+
 fn now() -> UnixMillis {
-    UnixMillis(WALL.get().base + u64::try_from(lived().as_millis()).unwrap_or(u64::MAX))
+    UnixMillis(WALL.get().base + lived_ms())
 }

@@ -1,5 +1,10 @@
 //! What is known of one message: what was promised, what was tried, and where it was found.
 
+use std::ops::RangeInclusive;
+
+/// Attempts kept in a record that did not count.
+const SPARED_KEPT_MAX: usize = 16;
+
 /// What a sender handed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
@@ -18,6 +23,8 @@ pub struct Arriving<'a> {
     pub body: &'a [u8],
     pub attempt: u32,
     pub maybe_duplicate: bool,
+    /// Milliseconds since the life began.
+    pub at: u64,
 }
 
 /// How an attempt ended, as the transport told it.
@@ -29,6 +36,44 @@ pub enum Ending {
     Answered,
     /// No complete answer.
     Unanswered,
+}
+
+/// What the end of an attempt says of its origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Says {
+    /// It answers, and not that it fails.
+    Alive,
+    /// It fails: 5xx, 429, or no answer.
+    Failing,
+    /// It was not asked.
+    Nothing,
+}
+
+/// The end of an attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    pub ending: Ending,
+    pub says: Says,
+    /// Milliseconds since the life began.
+    pub at: u64,
+}
+
+/// What is written down about an attempt that failed, if there is room for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writing {
+    /// That it is due again, and so many attempts.
+    Retry(usize),
+    /// A dead letter.
+    Letter,
+}
+
+/// A failed attempt, as the shard remembers it.
+#[derive(Clone, Copy, Debug)]
+pub struct Tried {
+    /// It did not meet an open circuit.
+    pub counts: bool,
+    /// It is in a record. Else its number is all that tells of it.
+    pub written: bool,
 }
 
 /// Where a message is found.
@@ -87,8 +132,8 @@ pub struct Message {
     pub exposed: bool,
     /// Number of the newest attempt.
     pub attempts: u32,
-    /// A failed attempt may not have been written down, for want of space.
-    pub unwritten: bool,
+    /// The attempts that failed, as far as the log may tell of them.
+    pub tried: Vec<Tried>,
     /// Its shard is no more, and it was not seen since in another one.
     pub is_moving: bool,
     /// It may stand in two logs, of two shards that do not know of each other.
@@ -116,13 +161,47 @@ impl Message {
             in_doubt: false,
             exposed: false,
             attempts: 0,
-            unwritten: false,
+            tried: Vec::new(),
             is_moving: false,
             twofold: false,
             submitted_in: life,
             attempted_in: 0,
             ended_in: 0,
         }
+    }
+
+    /// Numbers that its next attempt may have. `is_restarted`: it goes by the log and not by what the shard remembers.
+    pub fn expected(&self, is_restarted: bool) -> RangeInclusive<u32> {
+        let next = u32::try_from(self.tried.len()).unwrap() + 1;
+        if !is_restarted {
+            return next..=next;
+        }
+        // What was written down was durable before another attempt could begin.
+        let begun = self.tried.iter().take(self.attempts.saturating_sub(1) as usize);
+        let durable = begun.enumerate().filter(|(_, tried)| tried.written).map(|(before, _)| before + 1).last();
+        u32::try_from(durable.unwrap_or(0)).unwrap() + 1..=next
+    }
+
+    fn spared(&self) -> usize {
+        self.tried.iter().filter(|tried| tried.written && !tried.counts).count()
+    }
+
+    /// Failed attempts that count against the limit.
+    pub fn spent(&self) -> usize {
+        // Where some that were spared may be missing in the record, only what is newer than it is known to be missing.
+        let newest = self.tried.iter().rposition(|tried| tried.written).filter(|_| self.spared() >= SPARED_KEPT_MAX);
+        let counts = |(at, tried): &(usize, &Tried)| match tried.written {
+            true => tried.counts,
+            false => newest.is_none_or(|newest| *at > newest),
+        };
+        self.tried.iter().enumerate().filter(counts).count()
+    }
+
+    /// Attempts in the record of one that failed more, and that counts or not.
+    pub fn history(&self, counts: bool) -> usize {
+        let spared = self.spared() + usize::from(!counts);
+        let counted = self.tried.iter().filter(|tried| tried.written && tried.counts).count() + usize::from(counts);
+        counted + spared.min(SPARED_KEPT_MAX)
     }
 
     /// Goes by where it was found; `Err` says what is wrong with that.

@@ -11,7 +11,8 @@ use dispatcher::message::{MessageId, Xorshift};
 use dispatcher::schedule::attempt::{Advice, Attempt, Failure, Outcome, outcome_of_answer};
 use dispatcher::time::monotonic_now;
 
-use super::checker::{Arriving, Checker, Ending};
+use super::checker::{Arriving, Checker, Ended, Ending, Says, Writing};
+use super::clock;
 use super::storage::index;
 use super::trace::Trace;
 
@@ -59,8 +60,8 @@ pub struct Origins {
     random: RefCell<Xorshift>,
     checker: Rc<RefCell<Checker>>,
     trace: Trace,
-    /// Whether a failed attempt of this number, at a message of so many bytes, is written down.
-    writes_down: Box<dyn Fn(u32, usize) -> bool>,
+    /// Whether there is room to write this down about a message of so many bytes.
+    room: Box<dyn Fn(Writing, usize) -> bool>,
 }
 
 impl Origins {
@@ -70,10 +71,10 @@ impl Origins {
         seed: u64,
         checker: Rc<RefCell<Checker>>,
         trace: Trace,
-        writes_down: Box<dyn Fn(u32, usize) -> bool>,
+        room: Box<dyn Fn(Writing, usize) -> bool>,
     ) -> Self {
         let (moods, random) = (RefCell::new(moods), RefCell::new(Xorshift::new(seed)));
-        Self { moods, random, checker, trace, writes_down }
+        Self { moods, random, checker, trace, room }
     }
 
     /// Makes all of them healthy.
@@ -106,7 +107,7 @@ impl Origins {
             Mood::Late => Script { reaches: Some(soon), ends: late, end: End::Status(200) },
             Mood::Failing => Script { reaches: Some(soon), ends: later, end: End::Status(status) },
             Mood::Refusing => {
-                let failure = if either { Failure::Refused } else { Failure::Dns };
+                let failure = [Failure::Refused, Failure::Dns, Failure::Denied][index(random, 3)];
                 Script { reaches: None, ends: soon, end: End::Broken(failure) }
             }
             Mood::Resetting => {
@@ -155,6 +156,7 @@ impl Transport for Origins {
             body: &outbound.body,
             attempt: outbound.attempt,
             maybe_duplicate: outbound.maybe_duplicate,
+            at: clock::lived_ms(),
         };
         let mark = if outbound.maybe_duplicate { ", maybe a duplicate" } else { "" };
         self.trace.note(format_args!("{id} attempt {} at {origin}{mark}", outbound.attempt));
@@ -167,11 +169,22 @@ impl Transport for Origins {
             End::Broken(failure) => (Outcome::Failed(failure), None),
         };
         self.trace.note(format_args!("{id} attempt {} ends: {outcome:?} {status:?}", outbound.attempt));
-        let written_down = (self.writes_down)(outbound.attempt, outbound.head.len() + outbound.body.len());
-        self.checker.borrow_mut().attempt_ends(id, ending, written_down);
+        let bytes = outbound.head.len() + outbound.body.len();
+        let ended = Ended { ending, says: says(end), at: clock::lived_ms() };
+        self.checker.borrow_mut().attempt_ends(id, ended, |writing| (self.room)(writing, bytes));
         let answer = if status.is_some_and(|status| status >= 300) { self.answer() } else { Bytes::new() };
         let maybe_received = ending == Ending::Unanswered && script.reaches.is_some_and(|reaches| reaches < timeout);
         Attempt { outcome, status, advice: Advice::default(), maybe_received, elapsed: monotonic_now() - began, answer }
+    }
+}
+
+/// What the end of an attempt says of its origin.
+const fn says(end: End) -> Says {
+    match end {
+        End::Status(429 | 500..) => Says::Failing,
+        End::Status(_) => Says::Alive,
+        End::Broken(Failure::Denied) => Says::Nothing,
+        End::Broken(_) => Says::Failing,
     }
 }
 

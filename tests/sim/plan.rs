@@ -121,7 +121,11 @@ impl Plan {
             reserve: 1,
             used: Rc::default(),
         };
-        let rules = breaker::Rules { failures: 0, probe_max: Millis(2000), in_flight_max: pick(random, [1, 4, 32]) };
+        let rules = breaker::Rules {
+            failures: pick(random, [0, 0, 2, 5]),
+            probe_max: Millis(pick(random, [2000, 60_000])),
+            in_flight_max: pick(random, [1, 4, 32]),
+        };
         let capacity = if is_small { SEGMENT_BYTES * pick(random, [12, 16, 20, 30]) } else { u64::MAX };
         let setup = Setup {
             dead_space: Space { log_bytes_max: 0, disk_reserve: 0, reserve: 0, ..space.clone() },

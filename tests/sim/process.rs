@@ -9,7 +9,7 @@ use dispatcher::message::Xorshift;
 use dispatcher::time::UnixMillis;
 use futures_util::future::{join_all, select_all, try_join_all};
 
-use super::checker::{Checker, Seen, When};
+use super::checker::{Checker, Seen, When, Writing};
 use super::disk::SimDisk;
 use super::origins::{Mood, Origins, mood};
 use super::plan::{Life, Plan};
@@ -61,10 +61,13 @@ impl<'a> Process<'a> {
         let shards = worlds.into_iter().map(|world| {
             let moods: Vec<Mood> = (0..run.plan.origins).map(|_| mood(random)).collect();
             run.trace.note(format_args!("started at segment {}; origins are {moods:?}", world.next_segment));
-            let (shard, retries_max) = (Rc::clone(&world.shard), setup.settings.retry.backoff.retries_max);
-            let writes_down = Box::new(move |attempt, bytes| World::writes_down(&shard, retries_max, attempt, bytes));
+            let shard = Rc::clone(&world.shard);
+            let room = Box::new(move |writing, bytes| match writing {
+                Writing::Retry(tried) => World::notes_retry(&shard, tried),
+                Writing::Letter => shard.can_bury(bytes),
+            });
             let (checker, trace) = (Rc::clone(&run.checker), run.trace.clone());
-            let origins = Origins::new(moods, random.next(), checker, trace, writes_down);
+            let origins = Origins::new(moods, random.next(), checker, trace, room);
             (world, Rc::new(origins))
         });
         Some(Self { run, is_calm, adopted: Cell::new(None), shards: shards.collect() })

@@ -6,9 +6,11 @@ use std::rc::Rc;
 use std::sync::Once;
 use std::time::Duration;
 
+use dispatcher::schedule::breaker;
 use dispatcher::time::UnixMillis;
 
-use super::checker::Checker;
+use super::checker::{Checker, Reads};
+use super::circuits::Rules;
 use super::disk::{Pace, SimDisk};
 use super::folded;
 use super::life;
@@ -67,13 +69,15 @@ fn lives(seed: u64, trace: &Trace) -> Vec<String> {
     let limits = plan.setup.limits;
     let is_taken = plan.lives.iter().any(|life| life.space_is_taken);
     let space_is_short = plan.capacity < u64::MAX || plan.setup.space.log_bytes_max > 0 || is_taken;
-    let abreast_max = limits.slots.min(plan.rules.in_flight_max);
-    let checker = Checker::new(plan.setup.settings.retry.backoff.retries_max, abreast_max, space_is_short);
+    let breaker::Rules { failures, probe_max, in_flight_max } = plan.rules;
+    let origins = Rules { failures, probe_ms_max: probe_max.0, in_flight_max };
+    let retries_max = plan.setup.settings.retry.backoff.retries_max;
+    let checker = Checker::new(retries_max, limits.slots, origins, space_is_short);
     let checker = Rc::new(RefCell::new(checker));
     let mut run = Run { plan, disk, checker, trace: trace.clone(), wall: BEGINNING };
     trace.note(format_args!("{} origins on {} bytes of disk", run.plan.origins, run.plan.capacity));
     let settings = &run.plan.setup.settings;
-    trace.note(format_args!("{:?} {:?} {:?}", run.plan.setup.space, limits, settings.retry));
+    trace.note(format_args!("{:?} {:?} {:?} {:?}", run.plan.setup.space, limits, settings.retry, run.plan.rules));
     trace.note(format_args!("all is kept: {}, memory: {}", settings.keep_all, settings.memory_max));
     for life in run.plan.lives.clone() {
         run.wall = UnixMillis(run.wall.0.saturating_add_signed(life.downtime_ms));
@@ -108,7 +112,12 @@ fn one_life(run: &mut Run, life: &Life, is_last: bool) {
     if let End::CrashAtOperation(operations) | End::DrainOrCrashAtOperation(operations) = life.end {
         disk.crash_after(operations);
     }
-    run.checker.borrow_mut().life_begins(life.shards, life.fault.is_some() || life.flaky.is_some());
+    let ms_max = match life.pace {
+        Pace::Turns => 0,
+        Pace::Slow { ms_max, .. } => (20 * ms_max).min(900),
+    };
+    let reads = Reads { may_fail: life.fault.is_some() || life.flaky.is_some(), ms_max };
+    run.checker.borrow_mut().life_begins(life.shards, reads);
     run.wall = world::live(async { if is_last { life::finish(run, life).await } else { life::live(run, life).await } });
     run.checker.borrow_mut().life_ends();
     disk.crash();

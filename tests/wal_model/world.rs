@@ -326,12 +326,9 @@ impl World {
         self.shard.log().has_room(Need::Message, 0)
     }
 
-    /// Whether the failure of attempt number `attempt` at a message of `bytes` bytes is written down.
-    pub fn writes_down(shard: &Shard<SimDisk>, retries_max: u16, attempt: u32, bytes: usize) -> bool {
-        if attempt <= retries_max.into() {
-            return shard.log().has_room(Need::Retry, attempt as usize * TRIED_BYTES);
-        }
-        shard.can_bury(bytes)
+    /// Whether a retry is written down after so many attempts that are remembered.
+    pub fn notes_retry(shard: &Shard<SimDisk>, tried: usize) -> bool {
+        shard.log().has_room(Need::Retry, tried * TRIED_BYTES)
     }
 
     /// The counters and gauges of the shard, as a scrape shows them.

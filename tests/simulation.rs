@@ -108,18 +108,25 @@ fn the_same_seed_is_the_same_run() {
 }
 
 /// What the first seeds must come upon, by a word of its event: a simulation that has stopped to meet it proves nothing.
-const MET: [&str; 24] = [
+const MET: [&str; 31] = [
     " acknowledged",
     " refused",
     "refused: LogFull",
     "refused: Memory",
     "maybe a duplicate",
     "attempt 3",
+    "attempt 9 ",
     "ends: Delivered",
     "Failed(ResponseTimeout)",
     "Failed(Reset)",
     "Failed(Http5xx)",
     "Failed(Refused)",
+    "Failed(Denied)",
+    "Delivered Some(500)",
+    "Failed(Http5xx) Some(200)",
+    "Failed(Http4xx) Some(200)",
+    "retry_after: Some(Wait(",
+    "retry_after: Some(At(",
     "create dead/",
     "the wall clock jumps by -",
     "others take",

@@ -238,8 +238,8 @@ impl Checker {
     /// An attempt ends. `room` says if there is space to write down that it failed.
     pub fn attempt_ends(&mut self, id: MessageId, ended: Ended, room: impl Fn(Writing) -> bool) {
         let Some(message) = self.messages.get_mut(&id) else { return };
-        let Ended { ending, says, at } = ended;
-        let counts = self.circuits.attempt_ends(&message.sent.origin, id, says, at);
+        let ending = ended.ending;
+        let counts = self.circuits.attempt_ends(&message.sent.origin, id, ended);
         if !std::mem::take(&mut message.running) && !message.twofold {
             object!(self, "{id} ends an attempt that does not run");
         }
@@ -252,7 +252,7 @@ impl Checker {
             message.exposed |= message.in_doubt && ending == Ending::Unanswered;
             if message.twofold {
                 message.was_given_up = true;
-            } else if counts && message.spent() >= self.retries_max.into() {
+            } else if ended.is_final || counts && message.spent() >= self.retries_max.into() {
                 if room(Writing::Letter) {
                     (message.fate, message.was_given_up) = (Fate::GivenUp, true);
                 } else {

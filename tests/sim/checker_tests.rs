@@ -24,6 +24,8 @@ fn sent(number: u8) -> Sent {
     Sent { shard: 0, origin: "o".to_owned(), head: b"head".to_vec(), body: vec![number; 10] }
 }
 
+const ANSWERED: Ended = Ended { ending: Ending::Answered, says: Says::Alive, is_final: false, pause: None, at: 0 };
+
 const GONE: Seen = Seen { alive: false, dead: false, shard: 0 };
 const ALIVE: Seen = Seen { alive: true, ..GONE };
 const DEAD: Seen = Seen { dead: true, ..GONE };
@@ -75,7 +77,7 @@ impl History {
 
     fn ends(self, number: u8, ending: Ending) -> Self {
         let says = if ending == Ending::Unanswered { Says::Failing } else { Says::Alive };
-        self.ends_as(number, Ended { ending, says, at: 0 }, &|_| true)
+        self.ends_as(number, Ended { ending, says, ..ANSWERED }, &|_| true)
     }
 
     fn ends_as(mut self, number: u8, ended: Ended, room: &dyn Fn(Writing) -> bool) -> Self {
@@ -346,6 +348,31 @@ fn more_attempts_at_an_origin_than_may_run_are_objected_to() {
     two().begins(3, 1).meets("as many run at its origin as may");
 }
 
+#[test]
+fn an_attempt_before_the_time_that_its_origin_asked_for_is_objected_to() {
+    let early = "before its origin may be asked again";
+    let busy = Ended { says: Says::Failing, pause: Some(500), ..ANSWERED };
+    let paused = || History::new().accepted([1, 2, 3]).begins(1, 1).begins(2, 1).ends_as(1, busy, &|_| true);
+    paused().passes_time(499).begins(1, 2).meets(early);
+    paused().passes_time(500).begins(1, 2).passes();
+    let shorter = paused().passes_time(400).ends_as(2, Ended { pause: Some(50), ..busy }, &|_| true);
+    shorter.passes_time(99).begins(2, 2).meets(early);
+    let longer = paused().passes_time(400).ends_as(2, busy, &|_| true);
+    longer.passes_time(499).begins(2, 2).meets(early);
+    paused().crashes().begins_marked(1, 1).passes();
+}
+
+#[test]
+fn an_attempt_behind_an_answer_that_forbids_it_is_objected_to() {
+    let last = || {
+        let dead = Ended { is_final: true, ..ANSWERED };
+        History::new().accepted([1]).begins(1, 1).ends_as(1, dead, &|_| true)
+    };
+    last().begins(1, 2).meets("while its end is being written");
+    last().finds(GONE).meets("is no dead letter");
+    last().finds(DEAD).finishes().passes();
+}
+
 const SPARING: Rules = Rules { failures: 2, in_flight_max: 2, ..ORIGINS };
 
 /// Two failures in a row, and one that is under way.
@@ -387,7 +414,7 @@ fn a_failure_at_an_open_circuit_does_not_count_and_one_at_a_closed_one_does() {
 
 #[test]
 fn what_was_not_written_down_is_known_by_its_number_until_a_restart() {
-    let failing = Ended { ending: Ending::Answered, says: Says::Failing, at: 0 };
+    let failing = Ended { says: Says::Failing, ..ANSWERED };
     let unwritten = || History::new().accepted([1]).begins(1, 1).ends_as(1, failing, &|_| false);
     unwritten().begins(1, 2).ends(1, Ending::Answered).finds(DEAD).passes();
     unwritten().begins(1, 1).meets("expected");

@@ -1,10 +1,10 @@
-//! How origins are to be spared, as a model of its own: circuits, and what is in flight. Knows nothing of a gate.
+//! How origins are to be spared, as a model of its own: circuits, pauses that were asked for, and what is in flight. Knows nothing of a gate.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use dispatcher::message::MessageId;
 
-use super::message::Says;
+use super::message::{Ended, Says};
 
 /// First wait of a probe, in milliseconds, unless a shorter one is configured.
 const FIRST_PROBE_MS: u64 = 1000;
@@ -35,6 +35,14 @@ struct Circuit {
     /// In a row.
     failures: u32,
     open: Option<Open>,
+    pause: Pause,
+}
+
+/// An origin has asked to be left alone.
+#[derive(Debug, Default)]
+struct Pause {
+    until: u64,
+    late: Late,
 }
 
 #[derive(Debug)]
@@ -73,6 +81,9 @@ impl Circuits {
         if circuit.running > self.rules.in_flight_max {
             return Err("begins while as many run at its origin as may");
         }
+        if now < circuit.pause.until && !circuit.pause.late.take(now) {
+            return Err("begins before its origin may be asked again");
+        }
         let Some(open) = &mut circuit.open else { return Ok(()) };
         let probed_from = open.since + self.rules.probe_ms_max.min(FIRST_PROBE_MS);
         if now >= probed_from && open.probes.is_empty() {
@@ -84,10 +95,17 @@ impl Circuits {
     }
 
     /// An attempt that began has ended; returns whether it counts if it failed.
-    pub fn attempt_ends(&mut self, origin: &str, id: MessageId, says: Says, now: u64) -> bool {
+    pub fn attempt_ends(&mut self, origin: &str, id: MessageId, ended: Ended) -> bool {
         let Some(circuit) = self.origins.get_mut(origin) else { return true };
+        let Ended { says, pause, at: now, .. } = ended;
         let late_max = self.rules.in_flight_max.saturating_sub(circuit.running);
         circuit.running = circuit.running.saturating_sub(1);
+        if let Some(ms) = pause {
+            let is_on = now < circuit.pause.until;
+            let left = if is_on { late_max.min(circuit.pause.late.left) } else { late_max };
+            let late = Late { left, until: now + self.late_ms_max };
+            circuit.pause = Pause { until: circuit.pause.until.max(now + ms), late };
+        }
         if let Some(open) = &mut circuit.open {
             open.probes.remove(&id);
             if says == Says::Alive {

@@ -54,6 +54,10 @@ pub enum Says {
 pub struct Ended {
     pub ending: Ending,
     pub says: Says,
+    /// The answer forbids another attempt.
+    pub is_final: bool,
+    /// So long, in milliseconds, the origin asks to be left alone.
+    pub pause: Option<u64>,
     /// Milliseconds since the life began.
     pub at: u64,
 }
@@ -178,7 +182,7 @@ impl Message {
         }
         // What was written down was durable before another attempt could begin.
         let begun = self.tried.iter().take(self.attempts.saturating_sub(1) as usize);
-        let durable = begun.enumerate().filter(|(_, tried)| tried.written).map(|(before, _)| before + 1).last();
+        let durable = begun.enumerate().filter(|(_, tried)| tried.written).map(|(before, _)| before + 1).next_back();
         u32::try_from(durable.unwrap_or(0)).unwrap() + 1..=next
     }
 

@@ -150,10 +150,12 @@ fn settings(random: &mut Xorshift) -> Settings {
         jitter: pick(random, [0.0, 0.2, 1.0]),
         retries_max: pick(random, [0, 1, 2, 4]),
     };
+    let retry_after_max = Millis(pick(random, [1000, 10_000, 60_000]));
+    let no_retry = pick(random, [Statuses::NONE, Statuses::NONE, Statuses::parse("301, 404, 50x").unwrap()]);
     let message_bytes_max = message_bytes_max(SEGMENT_BYTES);
     Settings {
         default_timeout: Millis(pick(random, [300, 1000, 5000])),
-        retry: RetryRules { backoff, retry_after_max: Millis(1000), no_retry: Statuses::NONE, message_ttl: None },
+        retry: RetryRules { backoff, retry_after_max, no_retry, message_ttl: None },
         epoch: monotonic_now(),
         keep_all: one_in(random, 12),
         // Enough for one message, or for many.

@@ -11,7 +11,7 @@ use futures_util::future::{join_all, select_all, try_join_all};
 
 use super::checker::{Checker, Seen, When, Writing};
 use super::disk::SimDisk;
-use super::origins::{Mood, Origins, mood};
+use super::origins::{Judged, Mood, Origins, mood};
 use super::plan::{Life, Plan};
 use super::tally;
 use super::trace::Trace;
@@ -58,6 +58,8 @@ impl<'a> Process<'a> {
                 return None;
             }
         };
+        let retry = &setup.settings.retry;
+        let judged = Judged { no_retry: retry.no_retry, retry_after_max: retry.retry_after_max.0 };
         let shards = worlds.into_iter().map(|world| {
             let moods: Vec<Mood> = (0..run.plan.origins).map(|_| mood(random)).collect();
             run.trace.note(format_args!("started at segment {}; origins are {moods:?}", world.next_segment));
@@ -67,7 +69,7 @@ impl<'a> Process<'a> {
                 Writing::Letter => shard.can_bury(bytes),
             });
             let (checker, trace) = (Rc::clone(&run.checker), run.trace.clone());
-            let origins = Origins::new(moods, random.next(), checker, trace, room);
+            let origins = Origins::new(moods, random.next(), judged.clone(), checker, trace, room);
             (world, Rc::new(origins))
         });
         Some(Self { run, is_calm, adopted: Cell::new(None), shards: shards.collect() })

@@ -23,7 +23,8 @@ const _: () = assert!(size_of::<Usage>() == 16, "a window of SEGMENTS_MAX takes 
 /// The segments of a log, without gaps: one that is missing has nothing in it.
 #[derive(Debug, Default)]
 pub struct Usages {
-    first: u32,
+    /// `None`: no segment was ever known.
+    first: Option<u32>,
     window: VecDeque<Usage>,
 }
 
@@ -34,24 +35,24 @@ impl Usages {
     /// If that makes more than [`SEGMENTS_MAX`]. The caller sees to it: who makes segments by counting them, who finds
     /// them by their names in a directory by leaving alone what is too far from the rest.
     pub fn add(&mut self, segment: u32) {
-        if self.window.is_empty() {
-            self.first = segment;
-        }
-        let first = self.first.min(segment);
-        let last = segment.max(self.first + self.ahead());
-        assert!(last - first < SEGMENTS_MAX, "segment {segment} is one of at most SEGMENTS_MAX");
-        while segment < self.first {
-            self.first -= 1;
+        // Once all are forgotten, those up to this one follow the last of them: one in which nothing could be written is
+        // reclaimed like any other, and before the one behind it, which tells that what that write left does not count.
+        let mut first = self.first.unwrap_or(segment);
+        let last = segment.max(first + self.ahead());
+        assert!(last - first.min(segment) < SEGMENTS_MAX, "segment {segment} is one of at most SEGMENTS_MAX");
+        while segment < first {
+            first -= 1;
             self.window.push_front(NONE);
         }
-        while self.window.len() <= (segment - self.first) as usize {
+        while self.window.len() <= (segment - first) as usize {
             self.window.push_back(NONE);
         }
+        self.first = Some(first);
     }
 
     /// The oldest segment's number; that of the next one, if there is none.
-    pub const fn first(&self) -> u32 {
-        self.first
+    pub fn first(&self) -> u32 {
+        self.first.unwrap_or(0)
     }
 
     /// Segments.
@@ -61,14 +62,14 @@ impl Usages {
 
     /// What is known of a segment.
     pub fn get(&self, segment: u32) -> Option<Usage> {
-        self.window.get(segment.checked_sub(self.first)? as usize).copied()
+        self.window.get(segment.checked_sub(self.first())? as usize).copied()
     }
 
     /// Forgets the oldest segment, in which nothing is alive.
     pub fn drop_first(&mut self) {
         let dropped = self.window.pop_front().expect("only a known segment is reclaimed");
         assert_eq!(dropped.live, 0, "a segment with live messages is never reclaimed");
-        self.first += 1;
+        self.first = Some(self.first() + 1);
     }
 
     /// Counts a message that was accepted at `accepted`, whose record stands in `segment`.
@@ -93,11 +94,11 @@ impl Usages {
 
     /// All of them, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Usage)> + '_ {
-        (self.first..).zip(&self.window)
+        (self.first()..).zip(&self.window)
     }
 
     fn of(&mut self, segment: u32) -> &mut Usage {
-        let position = segment.checked_sub(self.first).expect("a live message's segment is not reclaimed");
+        let position = segment.checked_sub(self.first()).expect("a live message's segment is not reclaimed");
         &mut self.window[position as usize]
     }
 
@@ -123,6 +124,19 @@ mod tests {
         assert_eq!((usages.get(7), usages.get(13), usages.oldest()), (None, None, Some(UnixMillis(5))));
         usages.uncount(8, 100);
         assert_eq!(usages.oldest(), None);
+    }
+
+    #[test]
+    fn a_segment_in_which_nothing_could_be_written_is_not_passed_over_when_all_before_it_are_forgotten() {
+        let mut usages = Usages::default();
+        usages.add(4);
+        usages.drop_first();
+        // Nothing of 5 ever became known.
+        usages.add(6);
+        assert_eq!(usages.iter().map(|(number, _)| number).collect::<Vec<_>>(), [5, 6]);
+        usages.drop_first();
+        usages.drop_first();
+        assert_eq!((usages.first(), usages.len()), (7, 0));
     }
 
     #[test]

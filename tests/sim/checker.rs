@@ -23,25 +23,33 @@ pub struct Tally {
     pub recovered_max: u64,
 }
 
-/// How records can be read in a life.
+/// How long an overdue message may stay alive where nothing hinders, in milliseconds.
+const OVERDUE_MS_MAX: u64 = 20_000;
+
+/// What a life is like.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Reads {
-    pub may_fail: bool,
-    /// How long one message may take.
-    pub ms_max: u64,
+pub struct Conditions {
+    pub reads_may_fail: bool,
+    /// How long it may take to read one message.
+    pub read_ms_max: u64,
+    /// Nothing hinders what is due.
+    pub is_calm: bool,
 }
 
 /// The promises, and every message there was.
 #[derive(Debug)]
 pub struct Checker {
     retries_max: u16,
+    /// How long a message lives, in milliseconds.
+    ttl: Option<u64>,
     abreast_max: u32,
     origins: Rules,
     circuits: Circuits,
     space_is_short: bool,
     life: u32,
-    /// A record may fail to be read in this life, and its message is then put off.
-    reads_may_fail: bool,
+    conditions: Conditions,
+    /// Milliseconds since the life began, when the time was noted last.
+    at: u64,
     /// Everything that the log held is there.
     recovered: bool,
     /// Some messages may stand in two logs.
@@ -60,17 +68,19 @@ macro_rules! object {
 }
 
 impl Checker {
-    /// For shards that make `retries_max` retries, and of which each has `slots` attempts at a time.
+    /// For shards that make `retries_max` retries within `ttl`, and of which each has `slots` attempts at a time.
     /// `space_is_short`: there may not be room for everything.
-    pub fn new(retries_max: u16, slots: u32, origins: Rules, space_is_short: bool) -> Self {
+    pub fn new(retries_max: u16, ttl: Option<u64>, slots: u32, origins: Rules, space_is_short: bool) -> Self {
         Self {
             retries_max,
+            ttl,
             abreast_max: slots.min(origins.in_flight_max),
             origins,
             circuits: Circuits::new(origins, 0),
             space_is_short,
             life: 0,
-            reads_may_fail: false,
+            conditions: Conditions::default(),
+            at: 0,
             recovered: false,
             twofold: false,
             messages: BTreeMap::new(),
@@ -102,10 +112,11 @@ impl Checker {
     }
 
     /// A process with so many shards starts.
-    pub fn life_begins(&mut self, shards: u32, reads: Reads) {
+    pub fn life_begins(&mut self, shards: u32, conditions: Conditions) {
         self.life += 1;
-        self.reads_may_fail = reads.may_fail;
-        self.circuits = Circuits::new(self.origins, reads.ms_max);
+        self.conditions = conditions;
+        self.at = 0;
+        self.circuits = Circuits::new(self.origins, conditions.read_ms_max);
         self.recovered = false;
         self.newest.clear();
         self.waiting.clear();
@@ -185,6 +196,9 @@ impl Checker {
         if let Err(why) = self.circuits.attempt_begins(&message.sent.origin, id, arriving.at) {
             object!(self, "{id} {why}");
         }
+        if message.is_over(self.ttl, arriving.wall) {
+            object!(self, "{id} is attempted after its time");
+        }
         message.durable = true;
         if message.twofold {
             return;
@@ -212,17 +226,20 @@ impl Checker {
             object!(self, "{id} is said to be a possible duplicate, and cannot be");
         }
         (message.running, message.attempts, message.attempted_in) = (true, arriving.attempt, self.life);
-        if !self.reads_may_fail {
+        // One that could not be read is put off.
+        if !self.conditions.reads_may_fail {
             let lane = (message.home, message.sent.origin.clone());
-            self.check_order(id, &lane);
+            self.check_order(id, &lane, arriving.wall);
         }
     }
 
     /// Orders are given out oldest first, and then each takes its time to be read: no more can be overtaken than are
     /// under way together.
-    fn check_order(&mut self, id: MessageId, lane: &(u32, String)) {
+    fn check_order(&mut self, id: MessageId, lane: &(u32, String), wall: u64) {
         let Some(waiting) = self.waiting.get_mut(lane) else { return };
-        let overtaken = waiting.range(..id).count();
+        let (ttl, messages) = (self.ttl, &self.messages);
+        let waits = |id: &&MessageId| messages.get(*id).is_some_and(|message| !message.has_expired_by(ttl, wall));
+        let overtaken = waiting.range(..id).filter(waits).count();
         if waiting.remove(&id) && overtaken >= self.abreast_max as usize {
             object!(self, "{id} is first attempted before {overtaken} that were accepted before it");
         }
@@ -238,7 +255,8 @@ impl Checker {
     /// An attempt ends. `room` says if there is space to write down that it failed.
     pub fn attempt_ends(&mut self, id: MessageId, ended: Ended, room: impl Fn(Writing) -> bool) {
         let Some(message) = self.messages.get_mut(&id) else { return };
-        let ending = ended.ending;
+        let (ending, is_over) = (ended.ending, message.is_over(self.ttl, ended.wall));
+        message.has_expired |= is_over;
         let counts = self.circuits.attempt_ends(&message.sent.origin, id, ended);
         if !std::mem::take(&mut message.running) && !message.twofold {
             object!(self, "{id} ends an attempt that does not run");
@@ -252,7 +270,7 @@ impl Checker {
             message.exposed |= message.in_doubt && ending == Ending::Unanswered;
             if message.twofold {
                 message.was_given_up = true;
-            } else if ended.is_final || counts && message.spent() >= self.retries_max.into() {
+            } else if ended.is_final || is_over || counts && message.spent() >= self.retries_max.into() {
                 if room(Writing::Letter) {
                     (message.fate, message.was_given_up) = (Fate::GivenUp, true);
                 } else {
@@ -267,6 +285,18 @@ impl Checker {
         message.in_doubt = false;
     }
 
+    /// Notes the time, in milliseconds since the life began and of the wall clock. To be called before the wall clock is
+    /// set, and after.
+    pub fn note_time(&mut self, at: u64, wall: u64) {
+        self.at = at;
+        for (id, message) in self.messages.iter_mut().filter(|(_, message)| message.fate != Fate::Ended) {
+            message.has_expired |= message.is_over(self.ttl, wall);
+            // Waiting messages are judged by their ids, which never go back.
+            let is_seen = !message.running && self.ttl.is_some_and(|ttl| id.accepted().0 + ttl <= wall);
+            message.overdue_since = message.overdue_since.or(Some(at)).filter(|_| is_seen);
+        }
+    }
+
     /// Looks for every message; returns how many are alive.
     pub fn look(&mut self, when: When, seen: impl Fn(MessageId) -> Seen) -> u64 {
         self.recovered |= when == When::Recovered;
@@ -277,6 +307,10 @@ impl Checker {
             // Until the log has been read to its end, what is met of it tells nothing.
             if !self.recovered && message.submitted_in < self.life {
                 continue;
+            }
+            let is_late = message.overdue_since.is_some_and(|since| self.at >= since + OVERDUE_MS_MAX);
+            if is_late && self.conditions.is_calm && seen.alive && !seen.dead && !message.twofold {
+                object!(self, "{id} has outlived its time and is alive");
             }
             if let Err(why) = message.found(seen, self.life) {
                 object!(self, "{id} {why}: {} bytes, {} attempts", message.sent.body.len(), message.attempts);
@@ -290,6 +324,9 @@ impl Checker {
 
     fn after_recovery(&mut self) {
         let life = self.life;
+        for message in self.messages.values_mut() {
+            message.overdue_since = None;
+        }
         // Neither acknowledged nor there: it never was. What was refused is kept, to see that it never comes.
         self.messages.retain(|_, message| message.durable || message.refused || message.submitted_in == life);
         for message in self.messages.values().filter(|message| message.submitted_in < life && message.durable) {
@@ -304,6 +341,22 @@ impl Checker {
     pub fn dead_letter(&mut self, id: MessageId, body: &[u8]) {
         if self.messages.get(&id).is_none_or(|message| message.sent.body != body) {
             object!(self, "{id} is not what was sent, as a dead letter");
+        }
+    }
+
+    /// What are dead letters, as far as is known.
+    pub fn letters(&self) -> Vec<MessageId> {
+        self.messages.iter().filter(|(_, message)| message.buried).map(|(id, _)| *id).collect()
+    }
+
+    /// A dead letter says why it is one.
+    pub fn letter_class(&mut self, id: MessageId, is_expired: bool) {
+        let Some(message) = self.messages.get(&id) else { return };
+        if is_expired && !message.has_expired {
+            object!(self, "{id} is said to have expired");
+        }
+        if !is_expired && !message.was_given_up {
+            object!(self, "{id} is said to have failed");
         }
     }
 

@@ -2,12 +2,13 @@
 
 use dispatcher::message::MessageId;
 
-use super::checker::{Arriving, Checker, Ended, Ending, Reads, Says, Seen, Sent, When, Writing};
+use super::checker::{Arriving, Checker, Conditions, Ended, Ending, Says, Seen, Sent, When, Writing};
 use super::circuits::Rules;
 use super::tally;
 
 const RETRIES_MAX: u16 = 1;
 const ABREAST_MAX: u32 = 2;
+const TTL: u64 = 1_000_000;
 const ORIGINS: Rules = Rules { failures: 0, probe_ms_max: 60_000, in_flight_max: 100 };
 
 /// A history, step by step, over messages that are called by a number.
@@ -21,10 +22,11 @@ fn id(number: u8) -> MessageId {
 }
 
 fn sent(number: u8) -> Sent {
-    Sent { shard: 0, origin: "o".to_owned(), head: b"head".to_vec(), body: vec![number; 10] }
+    Sent { shard: 0, accepted: 0, origin: "o".to_owned(), head: b"head".to_vec(), body: vec![number; 10] }
 }
 
-const ANSWERED: Ended = Ended { ending: Ending::Answered, says: Says::Alive, is_final: false, pause: None, at: 0 };
+const ANSWERED: Ended =
+    Ended { ending: Ending::Answered, says: Says::Alive, is_final: false, pause: None, at: 0, wall: 0 };
 
 const GONE: Seen = Seen { alive: false, dead: false, shard: 0 };
 const ALIVE: Seen = Seen { alive: true, ..GONE };
@@ -36,8 +38,8 @@ impl History {
     }
 
     fn of(origins: Rules) -> Self {
-        let mut checker = Checker::new(RETRIES_MAX, ABREAST_MAX, origins, false);
-        checker.life_begins(1, Reads::default());
+        let mut checker = Checker::new(RETRIES_MAX, Some(TTL), ABREAST_MAX, origins, false);
+        checker.life_begins(1, Conditions::default());
         Self { checker, now: 0 }
     }
 
@@ -57,8 +59,10 @@ impl History {
 
     fn begins_as(mut self, number: u8, attempt: u32, maybe_duplicate: bool, sent: &Sent) -> Self {
         let Sent { origin, head, body, .. } = sent;
-        self.checker
-            .attempt_begins(id(number), Arriving { origin, head, body, attempt, maybe_duplicate, at: self.now });
+        self.checker.attempt_begins(
+            id(number),
+            Arriving { origin, head, body, attempt, maybe_duplicate, at: self.now, wall: self.now },
+        );
         self
     }
 
@@ -81,7 +85,7 @@ impl History {
     }
 
     fn ends_as(mut self, number: u8, ended: Ended, room: &dyn Fn(Writing) -> bool) -> Self {
-        self.checker.attempt_ends(id(number), Ended { at: self.now, ..ended }, room);
+        self.checker.attempt_ends(id(number), Ended { at: self.now, wall: self.now, ..ended }, room);
         self
     }
 
@@ -104,11 +108,12 @@ impl History {
 
     fn crashes(mut self) -> Self {
         self.checker.life_ends();
-        self.checker.life_begins(1, Reads::default());
+        self.checker.life_begins(1, Conditions::default());
         self
     }
 
     fn looks(mut self, when: When, seen: impl Fn(u8) -> Seen) -> Self {
+        self.checker.note_time(self.now, self.now);
         self.checker.look(when, |id| seen(id.0[0]));
         self
     }
@@ -190,7 +195,7 @@ fn a_message_that_may_stand_in_two_logs_is_delivered_by_both_and_yet_never_lost(
         let mut history = History::new().accepted([1]);
         for shards in [0, 1] {
             history.checker.life_ends();
-            history.checker.life_begins(shards, Reads::default());
+            history.checker.life_begins(shards, Conditions::default());
         }
         history
     };
@@ -393,7 +398,7 @@ fn an_attempt_at_an_open_circuit_that_is_no_probe_is_objected_to() {
     // What was decided on before is read from the disk first.
     let late = |ms_max: u64| {
         let mut history = History::of(SPARING);
-        history.checker.life_begins(1, Reads { may_fail: false, ms_max });
+        history.checker.life_begins(1, Conditions { read_ms_max: ms_max, ..Conditions::default() });
         history.accepted([1, 2, 3]).begins(1, 1).fails(1).begins(1, 2).fails(1)
     };
     late(5).passes_time(5).begins(2, 1).passes();
@@ -425,4 +430,35 @@ fn what_was_not_written_down_is_known_by_its_number_until_a_restart() {
     // Without room for a letter it goes on.
     let kept = unwritten().begins(1, 2).ends_as(1, failing, &|writing| writing != Writing::Letter);
     kept.begins(1, 3).ends(1, Ending::Answered).finds(DEAD).passes();
+}
+
+#[test]
+fn a_message_that_is_attempted_or_alive_after_its_time_is_objected_to() {
+    let accepted = || History::new().accepted([1]);
+    accepted().passes_time(TTL - 1).begins(1, 1).passes();
+    accepted().passes_time(TTL).begins(1, 1).meets("after its time");
+    let running = || accepted().begins(1, 1).passes_time(TTL);
+    running().ends(1, Ending::Delivered).finds(GONE).passes();
+    running().ends(1, Ending::Answered).begins(1, 2).meets("while its end is being written");
+    // Without an attempt it becomes a dead letter too, and not before.
+    accepted().passes_time(TTL).finds(DEAD).finishes().passes();
+    accepted().passes_time(TTL - 1).finds(DEAD).meets("was not given up");
+    accepted().passes_time(TTL).finds(GONE).meets("is lost");
+    let calm = || {
+        let mut history = History::new();
+        history.checker.life_begins(1, Conditions { is_calm: true, ..Conditions::default() });
+        // Waiting messages are judged by their ids.
+        history.accepted([1]).recovers(ALIVE).passes_time(id(1).accepted().0)
+    };
+    calm().passes_time(TTL).finds(ALIVE).passes_time(19_999).finds(ALIVE).passes();
+    calm().passes_time(TTL).finds(ALIVE).passes_time(20_000).finds(ALIVE).meets("has outlived its time");
+    let dead = |history: History, is_expired: bool| {
+        let mut history = history.finds(DEAD);
+        history.checker.letter_class(id(1), is_expired);
+        history
+    };
+    dead(accepted().passes_time(TTL), true).passes();
+    dead(accepted().passes_time(TTL), false).meets("said to have failed");
+    dead(accepted().given_up(1), false).passes();
+    dead(accepted().given_up(1), true).meets("said to have expired");
 }

@@ -125,13 +125,14 @@ impl Acting<'_> {
             Err(refused) => return self.run.trace.note(format_args!("refused: {refused:?}")),
         };
         let to = Origin::parse(&origin, Scheme::Http).unwrap();
+        let accepted = clock::CLOCK.now().0;
         let ticket = match shard.submit(Draft { origin: &to, timeout, head: &head, body: &body }) {
             Ok(ticket) => ticket,
             Err(refused) => return self.run.trace.note(format_args!("refused: {refused:?}")),
         };
         let (id, shard) = (ticket.id(), u32::try_from(number).unwrap());
         self.run.trace.note(format_args!("{id} submitted to shard {shard} for {origin}: {bytes} bytes"));
-        self.run.checker.borrow_mut().submitted(id, Sent { shard, origin, head, body });
+        self.run.checker.borrow_mut().submitted(id, Sent { shard, accepted, origin, head, body });
         let (checker, trace) = (Rc::clone(&self.run.checker), self.run.trace.clone());
         world::spawn(async move {
             let acknowledged = ticket.await.is_ok();
@@ -147,7 +148,10 @@ impl Acting<'_> {
         let span = spans[index(random, spans.len())];
         let by = if random.next().is_multiple_of(2) { span } else { -span };
         self.run.trace.note(format_args!("the wall clock jumps by {by} ms"));
+        let note = || self.run.checker.borrow_mut().note_time(clock::lived_ms(), clock::CLOCK.now().0);
+        note();
         clock::jump(by);
+        note();
     }
 }
 
@@ -190,6 +194,7 @@ pub async fn finish(run: &Run, life: &Life) -> UnixMillis {
         object(format!("stuck: {remaining:?} remain, room: {room}, bounds: {:?}", run.plan.setup.space));
     }
     process.look(When::Running);
+    process.look_at_letters().await;
     run.checker.borrow_mut().finished();
     process.count();
     // What was created while the bounds were ignored is given back within a second.

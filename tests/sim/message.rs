@@ -10,6 +10,8 @@ const SPARED_KEPT_MAX: usize = 16;
 pub struct Sent {
     /// The shard that took it.
     pub shard: u32,
+    /// The wall clock then, in milliseconds.
+    pub accepted: u64,
     pub origin: String,
     pub head: Vec<u8>,
     pub body: Vec<u8>,
@@ -25,6 +27,8 @@ pub struct Arriving<'a> {
     pub maybe_duplicate: bool,
     /// Milliseconds since the life began.
     pub at: u64,
+    /// The wall clock, in milliseconds.
+    pub wall: u64,
 }
 
 /// How an attempt ended, as the transport told it.
@@ -60,6 +64,8 @@ pub struct Ended {
     pub pause: Option<u64>,
     /// Milliseconds since the life began.
     pub at: u64,
+    /// The wall clock, in milliseconds.
+    pub wall: u64,
 }
 
 /// What is written down about an attempt that failed, if there is room for it.
@@ -128,6 +134,10 @@ pub struct Message {
     pub fate: Fate,
     pub was_delivered: bool,
     pub was_given_up: bool,
+    /// The wall clock has said that it outlived its time.
+    pub has_expired: bool,
+    /// Since when it says so, in milliseconds since the life began, and no attempt runs.
+    pub overdue_since: Option<u64>,
     pub buried: bool,
     pub running: bool,
     /// The running attempt is at the origin, which has not answered.
@@ -160,6 +170,8 @@ impl Message {
             fate: Fate::Pending,
             was_delivered: false,
             was_given_up: false,
+            has_expired: false,
+            overdue_since: None,
             buried: false,
             running: false,
             in_doubt: false,
@@ -184,6 +196,16 @@ impl Message {
         let begun = self.tried.iter().take(self.attempts.saturating_sub(1) as usize);
         let durable = begun.enumerate().filter(|(_, tried)| tried.written).map(|(before, _)| before + 1).next_back();
         u32::try_from(durable.unwrap_or(0)).unwrap() + 1..=next
+    }
+
+    /// Whether it has outlived its time by this wall clock.
+    pub fn is_over(&self, ttl: Option<u64>, wall: u64) -> bool {
+        ttl.is_some_and(|ttl| wall.saturating_sub(self.sent.accepted) >= ttl)
+    }
+
+    /// Whether it may have ended for want of time.
+    pub fn has_expired_by(&self, ttl: Option<u64>, wall: u64) -> bool {
+        self.has_expired || self.is_over(ttl, wall)
     }
 
     fn spared(&self) -> usize {
@@ -216,10 +238,11 @@ impl Message {
         if self.buried && !dead {
             return Err("was a dead letter, and is none");
         }
-        if dead && !self.was_given_up {
+        if dead && !self.was_given_up && !self.has_expired {
             return Err("is a dead letter, and was not given up");
         }
         self.buried |= dead;
+        self.durable |= dead;
         if alive {
             (self.home, self.is_moving) = (shard, false);
         }

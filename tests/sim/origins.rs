@@ -191,6 +191,7 @@ impl Transport for Origins {
             attempt: outbound.attempt,
             maybe_duplicate: outbound.maybe_duplicate,
             at: clock::lived_ms(),
+            wall: clock::CLOCK.now().0,
         };
         let mark = if outbound.maybe_duplicate { ", maybe a duplicate" } else { "" };
         self.trace.note(format_args!("{id} attempt {} at {origin}{mark}", outbound.attempt));
@@ -238,7 +239,7 @@ impl Judged {
             }
             _ => None,
         };
-        Ended { ending, says, is_final, pause, at: clock::lived_ms() }
+        Ended { ending, says, is_final, pause, at: clock::lived_ms(), wall: clock::CLOCK.now().0 }
     }
 }
 

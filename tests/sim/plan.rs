@@ -152,10 +152,11 @@ fn settings(random: &mut Xorshift) -> Settings {
     };
     let retry_after_max = Millis(pick(random, [1000, 10_000, 60_000]));
     let no_retry = pick(random, [Statuses::NONE, Statuses::NONE, Statuses::parse("301, 404, 50x").unwrap()]);
+    let message_ttl = pick(random, [None, None, None, Some(3000), Some(30_000), Some(900_000)]).map(Millis);
     let message_bytes_max = message_bytes_max(SEGMENT_BYTES);
     Settings {
         default_timeout: Millis(pick(random, [300, 1000, 5000])),
-        retry: RetryRules { backoff, retry_after_max, no_retry, message_ttl: None },
+        retry: RetryRules { backoff, retry_after_max, no_retry, message_ttl },
         epoch: monotonic_now(),
         keep_all: one_in(random, 12),
         // Enough for one message, or for many.

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use dispatcher::limits::to_usize;
 use dispatcher::message::Xorshift;
+use dispatcher::schedule::attempt::Failure;
 use dispatcher::time::UnixMillis;
 use futures_util::future::{join_all, select_all, try_join_all};
 
 use super::checker::{Checker, Seen, When, Writing};
+use super::clock;
 use super::disk::SimDisk;
 use super::origins::{Judged, Mood, Origins, mood};
 use super::plan::{Life, Plan};
@@ -120,6 +122,7 @@ impl<'a> Process<'a> {
     /// Compares the shards with what was promised.
     pub fn look(&self, when: When) {
         let checker = &mut self.run.checker.borrow_mut();
+        checker.note_time(clock::lived_ms(), clock::CLOCK.now().0);
         let alive = checker.look(when, |id| {
             let mut seen = Seen::default();
             for (number, (World { shard, .. }, _)) in (0..).zip(&self.shards) {
@@ -134,6 +137,23 @@ impl<'a> Process<'a> {
         let counted: u64 = gauges.iter().map(|gauges| gauges.ready + gauges.in_flight + gauges.delayed).sum();
         if counted != alive && !checker.counts_twofold() {
             checker.object(format!("{counted} messages are counted, {alive} are alive"));
+        }
+    }
+
+    /// Compares what dead letters say of their ends with what happened.
+    pub async fn look_at_letters(&self) {
+        let ids = self.run.checker.borrow().letters();
+        for id in ids {
+            for (world, _) in &self.shards {
+                match world.shard.dead_letters().find(id).await {
+                    Ok(Some(buried)) => {
+                        self.run.trace.note(format_args!("{id} is a dead letter: {:?}", buried.failure));
+                        self.run.checker.borrow_mut().letter_class(id, buried.failure == Failure::Expired);
+                    }
+                    Ok(None) => {}
+                    Err(error) => self.object(format!("{id} cannot be read as a dead letter: {error}")),
+                }
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use dispatcher::schedule::breaker;
 use dispatcher::time::UnixMillis;
 
-use super::checker::{Checker, Reads};
+use super::checker::{Checker, Conditions};
 use super::circuits::Rules;
 use super::disk::{Pace, SimDisk};
 use super::folded;
@@ -72,7 +72,8 @@ fn lives(seed: u64, trace: &Trace) -> Vec<String> {
     let breaker::Rules { failures, probe_max, in_flight_max } = plan.rules;
     let origins = Rules { failures, probe_ms_max: probe_max.0, in_flight_max };
     let retries_max = plan.setup.settings.retry.backoff.retries_max;
-    let checker = Checker::new(retries_max, limits.slots, origins, space_is_short);
+    let ttl = plan.setup.settings.retry.message_ttl.map(|ttl| ttl.0);
+    let checker = Checker::new(retries_max, ttl, limits.slots, origins, space_is_short);
     let checker = Rc::new(RefCell::new(checker));
     let mut run = Run { plan, disk, checker, trace: trace.clone(), wall: BEGINNING };
     trace.note(format_args!("{} origins on {} bytes of disk", run.plan.origins, run.plan.capacity));
@@ -112,13 +113,15 @@ fn one_life(run: &mut Run, life: &Life, is_last: bool) {
     if let End::CrashAtOperation(operations) | End::DrainOrCrashAtOperation(operations) = life.end {
         disk.crash_after(operations);
     }
-    let ms_max = match life.pace {
+    let read_ms_max = match life.pace {
         Pace::Turns => 0,
         Pace::Slow { ms_max, .. } => (20 * ms_max).min(900),
     };
-    let reads = Reads { may_fail: life.fault.is_some() || life.flaky.is_some(), ms_max };
-    run.checker.borrow_mut().life_begins(life.shards, reads);
+    let is_calm = life.is_calm() && run.plan.capacity == u64::MAX && run.plan.setup.space.log_bytes_max == 0;
+    let reads_may_fail = life.fault.is_some() || life.flaky.is_some();
+    run.checker.borrow_mut().life_begins(life.shards, Conditions { reads_may_fail, read_ms_max, is_calm });
     run.wall = world::live(async { if is_last { life::finish(run, life).await } else { life::live(run, life).await } });
+    run.checker.borrow_mut().note_time(0, run.wall.0);
     run.checker.borrow_mut().life_ends();
     disk.crash();
     disk.restart();

@@ -225,6 +225,8 @@ pub async fn start_as(disk: &SimDisk, number: u32, setup: &Setup, seed: u64) -> 
     }
     let relocating = Rc::clone(&shard);
     spawn(async move { relocating.relocate_loop().await });
+    let expiring = Rc::clone(&shard);
+    spawn(async move { expiring.expiry_loop().await });
     let replaying = Rc::clone(&shard);
     spawn(async move { replaying.replay_loop().await });
     let (committing, end) = (Rc::clone(&shard), found.end);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use rustix::net::RecvFlags;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -20,6 +21,7 @@ use super::failure;
 use super::names::Names;
 use super::resolve::{Found, ResolveError, alternate, resolve};
 use super::tls::HTTP2_ALPN;
+use super::wire::Peek;
 use crate::limits;
 use crate::message::policy::Policy;
 use crate::message::{Origin, Scheme};
@@ -193,6 +195,21 @@ async fn connect_any(
         (None, Some(reason)) => ConnectError::Denied(reason),
         (None, None) => ConnectError::Resolve(ResolveError::NotFound),
     })
+}
+
+impl Peek for Socket {
+    fn check_quiet(&self) -> io::Result<()> {
+        let stream = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        match rustix::net::recv(stream, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Err(rustix::io::Errno::AGAIN) => Ok(()),
+            Err(errno) => Err(errno.into()),
+            Ok((0, _)) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "bytes that answer no request")),
+        }
+    }
 }
 
 impl AsyncRead for Socket {

@@ -72,12 +72,14 @@ pub(super) fn of_http2(error: &h2::Error) -> Failure {
 
 /// Of reading or writing an open connection: it broke, whatever the kernel's word for that.
 fn of_stream(error: &io::Error) -> Failure {
-    use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable};
+    use io::ErrorKind::{HostUnreachable, InvalidData, NetworkDown, NetworkUnreachable};
     if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
         return Failure::Tls;
     }
     match error.kind() {
         HostUnreachable | NetworkDown | NetworkUnreachable => Failure::Unreachable,
+        // What a wire says of bytes that answer no request.
+        InvalidData => Failure::Protocol,
         _ => Failure::Reset,
     }
 }

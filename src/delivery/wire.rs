@@ -15,6 +15,13 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// What a wire asks of a socket besides reading and writing.
+pub(super) trait Peek {
+    /// Fails if the kernel holds bytes for us that are unread, or the end, or an error. Asks the kernel itself, not what
+    /// the runtime's poller had last seen of it.
+    fn check_quiet(&self) -> io::Result<()>;
+}
+
 const END_OF_HEAD: &[u8; 4] = b"\r\n\r\n";
 
 /// What hyper's next bytes are.
@@ -35,6 +42,8 @@ pub(super) struct Meter {
     sent: Cell<bool>,
     received: Cell<bool>,
     deaf: Cell<bool>,
+    /// A request went over it before the current one.
+    used: Cell<bool>,
 }
 
 impl Meter {
@@ -45,6 +54,7 @@ impl Meter {
             sent: Cell::new(false),
             received: Cell::new(false),
             deaf: Cell::new(false),
+            used: Cell::new(false),
         }
     }
 
@@ -53,6 +63,7 @@ impl Meter {
         assert!(self.phase.get() == Phase::Idle, "a request begins where the one before has ended");
         assert!(payload_bytes > 0, "a request has a head");
         self.phase.set(Phase::Head { matched: 0, payload_bytes });
+        self.used.set(self.used.get() || self.sent.get());
         self.sent.set(false);
         self.received.set(false);
     }
@@ -117,7 +128,7 @@ pub(super) struct Wire<S> {
     meter: Rc<Meter>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+impl<S: AsyncRead + AsyncWrite + Peek + Unpin> Wire<S> {
     /// `encrypted` says that a failed write may have sent something: a TLS session sends record by record.
     pub(super) fn new(socket: S, encrypted: bool, meter: Rc<Meter>) -> Self {
         Self { socket, encrypted, meter }
@@ -139,9 +150,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
+    /// Whether a request is about to begin on a connection on which nothing may have come by now: bytes that came before
+    /// it would be taken for its answer (RFC 9112 §9.2), and a message would count as delivered that was not.
+    ///
+    /// hyper looks too, but sees only what the poller has. On a new TLS connection session tickets may stand unread;
+    /// behind an answer what TLS has to say costs the connection, and no attempt.
+    fn must_be_quiet(&self) -> bool {
+        !self.meter.sent.get() && (self.meter.used.get() || !self.encrypted)
+    }
+
     fn poll_pass(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         if self.meter.deaf.get() {
             return Poll::Pending;
+        }
+        if self.must_be_quiet() {
+            self.socket.check_quiet()?;
         }
         let result = match slices {
             [one] => ready!(Pin::new(&mut self.socket).poll_write(cx, one)),
@@ -168,7 +191,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+impl<S: AsyncRead + AsyncWrite + Peek + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }

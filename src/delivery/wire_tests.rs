@@ -15,6 +15,13 @@ struct Mock {
     steps: VecDeque<Step>,
     taken: Vec<u8>,
     writes: usize,
+    has_unread: bool,
+}
+
+impl Peek for Mock {
+    fn check_quiet(&self) -> io::Result<()> {
+        if self.has_unread { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -111,6 +118,27 @@ fn a_peer_that_hung_up_can_still_be_read() {
         assert_eq!(buffer.filled(), b"answer");
         assert!(wire.meter.received());
     }
+}
+
+#[test]
+fn no_request_begins_where_something_unread_would_be_its_answer() {
+    for encrypted in [false, true] {
+        let mut wire = wire([Step::Take(3)], encrypted);
+        wire.socket.has_unread = encrypted;
+        wire.meter.begin(7);
+        // An answer may come while the rest is still to be written.
+        assert!(matches!(write(&mut wire, &[HEAD, b"payload"]), Poll::Ready(Ok(n)) if n == HEAD.len() + 3));
+        wire.socket.has_unread = true;
+        assert!(matches!(write(&mut wire, &[b"load"]), Poll::Ready(Ok(4))));
+        wire.meter.begin(7);
+        assert!(matches!(write(&mut wire, &[HEAD, b"payload"]), Poll::Ready(Err(_))));
+        assert!(!wire.meter.sent());
+        assert_eq!(wire.socket.taken, b"payload");
+    }
+    let mut wire = wire([], false);
+    wire.socket.has_unread = true;
+    wire.meter.begin(7);
+    assert!(matches!(write(&mut wire, &[HEAD, b"payload"]), Poll::Ready(Err(_))), "nor on a new connection");
 }
 
 #[test]

@@ -15,3 +15,4 @@ mod https;
 mod names;
 mod origin;
 mod outcomes;
+mod stale_answers;

@@ -111,7 +111,8 @@ impl Circuits {
             if says == Says::Alive {
                 (circuit.open, circuit.failures) = (None, 0);
             }
-            return false;
+            // What has nothing to do with the origin is not put down to its outage.
+            return says == Says::Nothing;
         }
         circuit.failures = match says {
             Says::Alive => 0,

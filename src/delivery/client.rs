@@ -12,9 +12,9 @@ use http::Response;
 use tokio::time::Sleep;
 
 use super::advice;
-use super::connect::{ConnectError, Connector, Socket};
+use super::connect::{ConnectError, Connector, Offer, Socket};
 use super::http2::{Connection, Next, Opened, Shared};
-use super::link::{Broken, Counted, Link, LinkCounts};
+use super::link::{Broken, Counted, Link, LinkCounts, WantsHttp1};
 use super::names::NameSources;
 use super::pool::Pool;
 use super::via::{Body, Via};
@@ -82,15 +82,16 @@ impl HyperTransport {
         let mut maybe_received = false;
         // When the first copy turned out to have gone nowhere; the second goes over a connection opened since.
         let mut stale_at = None;
+        let mut offer = Offer::Any;
         loop {
-            let idle = match stale_at {
-                None => self.pool.borrow_mut().take(&outbound.origin, started),
+            let open = match stale_at {
+                None => self.already_open(&outbound.origin, offer, started),
                 Some(_) => None,
             };
-            let mut via = match idle {
-                Some(link) => Via::Link(link),
+            let mut via = match open {
+                Some(via) => via,
                 // Boxed, so that the common way does not carry the room that connecting takes.
-                None => Box::pin(self.via(&outbound.origin, stale_at, deadline.as_mut()))
+                None => Box::pin(self.via(&outbound.origin, offer, stale_at, deadline.as_mut()))
                     .await
                     .map_err(|failure| NoAnswer { failure, maybe_received })?,
             };
@@ -99,7 +100,7 @@ impl HyperTransport {
                 result = via.exchange(outbound, outbound.maybe_duplicate || maybe_received) => result,
                 () = deadline.as_mut() => {
                     via.timed_out();
-                    Err(Broken { failure: Failure::ResponseTimeout, before_answer: false, unprocessed: false })
+                    Err(Broken { failure: Failure::ResponseTimeout, before_answer: false, unprocessed: false, wants_http1: None })
                 }
             };
             let broken = match result {
@@ -107,6 +108,13 @@ impl HyperTransport {
                 Err(broken) => broken,
             };
             maybe_received |= via.sent() && !broken.unprocessed;
+            if let (Some(reason), Offer::Any) = (broken.wants_http1, offer) {
+                if reason == WantsHttp1::Required {
+                    self.shared.borrow_mut().requires_http1(&outbound.origin, monotonic_now());
+                }
+                offer = Offer::Http1;
+                continue;
+            }
             let was_used = via.opened_at() < started;
             let is_free = broken.unprocessed || was_used && broken.before_answer;
             if !is_free || stale_at.is_some() {
@@ -117,16 +125,24 @@ impl HyperTransport {
         }
     }
 
+    /// A connection that is open: of HTTP/2 rather than HTTP/1.1, which may be there only for what HTTP/2 cannot say.
+    fn already_open(&self, origin: &Origin, offer: Offer, now: Instant) -> Option<Via> {
+        let is_shareable = origin.scheme() == Scheme::Https && offer == Offer::Any;
+        let stream = if is_shareable { self.shared.borrow_mut().ready(origin, now) } else { None };
+        stream.map(Via::Stream).or_else(|| self.pool.borrow_mut().take(origin, now).map(Via::Link))
+    }
+
     /// A shared connection to `origin`, unless it must have been opened since, or a new one.
     async fn via(
         &self,
         origin: &Rc<Origin>,
+        offer: Offer,
         since: Option<Instant>,
         mut deadline: Pin<&mut Sleep>,
     ) -> Result<Via, Failure> {
         // The protocol is agreed on in the TLS handshake: without one it is HTTP/1.1.
-        if origin.scheme() == Scheme::Http {
-            return self.open_link(self.connect(origin, deadline).await?).await;
+        if origin.scheme() == Scheme::Http || offer == Offer::Http1 {
+            return self.open_link(self.connect(origin, Offer::Http1, deadline).await?).await;
         }
         loop {
             // Bound: whoever comes back from waiting finds a connection, opens one, or gives up.
@@ -134,6 +150,7 @@ impl HyperTransport {
             let opening = match next {
                 Next::Stream(stream) => return Ok(Via::Stream(stream)),
                 Next::OpenAlone => return self.open(origin, deadline).await,
+                Next::OpenHttp1 => return self.open_link(self.connect(origin, Offer::Http1, deadline).await?).await,
                 Next::Open(opener) => {
                     let via = self.open(origin, deadline.as_mut()).await;
                     if !deadline.is_elapsed() {
@@ -161,7 +178,7 @@ impl HyperTransport {
     /// A new connection to an https origin, of the kind that the origin prefers.
     async fn open(&self, origin: &Rc<Origin>, mut deadline: Pin<&mut Sleep>) -> Result<Via, Failure> {
         let began = monotonic_now();
-        let socket = self.connect(origin, deadline.as_mut()).await?;
+        let socket = self.connect(origin, Offer::Any, deadline.as_mut()).await?;
         let now = monotonic_now();
         if !socket.agreed_on_http2() {
             self.shared.borrow_mut().prefers_http1(origin, now);
@@ -186,10 +203,10 @@ impl HyperTransport {
         Ok(Via::Link(Box::new(link)))
     }
 
-    async fn connect(&self, origin: &Origin, deadline: Pin<&mut Sleep>) -> Result<Socket, Failure> {
+    async fn connect(&self, origin: &Origin, offer: Offer, deadline: Pin<&mut Sleep>) -> Result<Socket, Failure> {
         let connected = tokio::select! {
             biased;
-            connected = self.connector.connect(origin) => connected,
+            connected = self.connector.connect(origin, offer) => connected,
             () = deadline => Err(ConnectError::Timeout),
         };
         connected.map_err(|error| {

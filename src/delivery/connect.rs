@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use super::client::TransportConfig;
 use super::failure;
 use super::names::Names;
 use super::resolve::{Found, ResolveError, alternate, resolve};
-use super::tls::HTTP2_ALPN;
+use super::tls::{HTTP1_ALPN, HTTP2_ALPN};
 use super::wire::Peek;
 use crate::limits;
 use crate::message::policy::Policy;
@@ -74,9 +75,19 @@ impl ConnectError {
     }
 }
 
+/// Which versions of HTTP an https origin may choose from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offer {
+    /// Both.
+    Any,
+    /// HTTP/1.1 alone.
+    Http1,
+}
+
 /// Opens sockets.
 pub(super) struct Connector {
     tls: TlsConnector,
+    tls_http1: TlsConnector,
     timeout: Duration,
     policy: Policy,
     names: Names,
@@ -85,8 +96,11 @@ pub(super) struct Connector {
 impl Connector {
     /// Without a look at where names are looked up.
     pub(super) fn new(config: TransportConfig) -> Self {
+        let mut http1 = (*config.tls).clone();
+        http1.alpn_protocols = vec![HTTP1_ALPN.to_vec()];
         Self {
             tls: TlsConnector::from(config.tls),
+            tls_http1: TlsConnector::from(Arc::new(http1)),
             timeout: config.connect_timeout.duration(),
             policy: config.policy,
             names: Names::new(config.names),
@@ -94,19 +108,19 @@ impl Connector {
     }
 
     /// Connects to `origin`. Cancel-safe: a dropped future leaves no socket.
-    pub(super) async fn connect(&self, origin: &Origin) -> Result<Socket, ConnectError> {
+    pub(super) async fn connect(&self, origin: &Origin, offer: Offer) -> Result<Socket, ConnectError> {
         let until = tokio::time::Instant::now() + self.timeout;
         let found = match tokio::time::timeout_at(until, resolve(origin.host(), &self.names)).await {
             Ok(result) => result.map_err(ConnectError::Resolve)?,
             Err(_elapsed) => return Err(ConnectError::Resolve(ResolveError::Timeout)),
         };
-        match tokio::time::timeout_at(until, self.establish(origin, found)).await {
+        match tokio::time::timeout_at(until, self.establish(origin, found, offer)).await {
             Ok(result) => result,
             Err(_elapsed) => Err(ConnectError::Timeout),
         }
     }
 
-    async fn establish(&self, origin: &Origin, found: Found) -> Result<Socket, ConnectError> {
+    async fn establish(&self, origin: &Origin, found: Found, offer: Offer) -> Result<Socket, ConnectError> {
         let permits = |address| match self.policy.judge(origin.host(), address) {
             Ok(()) => Ok(SocketAddr::new(address, origin.port())),
             Err(denial) => Err(format!("{address}: {denial}")),
@@ -119,7 +133,8 @@ impl Connector {
             Scheme::Http => Ok(Socket::Plain(stream)),
             Scheme::Https => {
                 let name = server_name(origin.host()).map_err(ConnectError::Tls)?;
-                let stream = self.tls.connect(name, stream).await.map_err(ConnectError::Tls)?;
+                let tls = if offer == Offer::Any { &self.tls } else { &self.tls_http1 };
+                let stream = tls.connect(name, stream).await.map_err(ConnectError::Tls)?;
                 Ok(Socket::Tls(Box::new(stream)))
             }
         }

@@ -79,6 +79,17 @@ pub(super) struct Broken {
     /// Whether the origin said that it has not processed the request and will not (RFC 9113 §8.7), or there was no
     /// connection any more to send it on.
     pub(super) unprocessed: bool,
+    /// Whether HTTP/1.1 was asked for.
+    pub(super) wants_http1: Option<WantsHttp1>,
+}
+
+/// Why a request is to be sent over HTTP/1.1 instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WantsHttp1 {
+    /// HTTP/2 cannot say it.
+    Unsayable,
+    /// The origin says so (`HTTP_1_1_REQUIRED`, RFC 9113 §7).
+    Required,
 }
 
 impl Link {
@@ -124,7 +135,7 @@ impl Link {
             tracing::debug!(class = failure.as_str(), error = &error as &dyn Error, "no answer");
             // What came before the request was sent is no answer to it: a server's farewell to an idle connection.
             let before_answer = !self.meter.sent() || !self.meter.received();
-            Broken { failure, before_answer, unprocessed: false }
+            Broken { failure, before_answer, unprocessed: false, wants_http1: None }
         })
     }
 

@@ -9,7 +9,8 @@ use rustls::{ClientConfig, RootCertStore};
 
 /// HTTP/2 in the handshake (RFC 9113 §3.2), which we prefer.
 pub(super) const HTTP2_ALPN: &[u8] = b"h2";
-const HTTP1_ALPN: &[u8] = b"http/1.1";
+/// HTTP/1.1 in the handshake.
+pub(super) const HTTP1_ALPN: &[u8] = b"http/1.1";
 
 /// Why `TLS_CA` cannot be used.
 #[derive(Debug, thiserror::Error)]

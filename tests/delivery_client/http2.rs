@@ -218,18 +218,6 @@ fn an_answer_that_breaks_the_protocol_is_protocol() {
 }
 
 #[test]
-fn a_request_that_http_2_cannot_say_is_protocol_and_harms_nobody() {
-    run(async {
-        let pair = echoing_ok().await;
-        assert_delivered(&pair.transport.send(pair.post(b"x")).await);
-        let unsayable = pair.request(b"GET / HTTP/1.1\r\nHost: a b\r\n", b"");
-        assert_failed(&pair.transport.send(unsayable).await, Failure::Protocol, false);
-        assert_delivered(&pair.transport.send(pair.post(b"x")).await);
-        assert_eq!((pair.seen.borrow().len(), pair.stub.connections.get()), (2, 1));
-    });
-}
-
-#[test]
 fn the_start_of_a_failed_answer_is_kept() {
     static BODY: [u8; DRAIN_BYTES_MAX - 1] = [b'a'; DRAIN_BYTES_MAX - 1];
     run(async {

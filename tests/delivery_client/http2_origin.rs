@@ -181,7 +181,7 @@ pub const STATUS_204: &[u8] = &[0x89];
 /// A connection whose frames are written by hand.
 pub struct Raw {
     pub index: usize,
-    stream: TlsStream<TcpStream>,
+    pub stream: TlsStream<TcpStream>,
 }
 
 /// The head of a frame (RFC 9113 §4.1).

@@ -10,6 +10,7 @@ mod hostile;
 mod http2;
 mod http2_connections;
 mod http2_endings;
+mod http2_not;
 mod http2_origin;
 mod https;
 mod names;

@@ -19,7 +19,7 @@ use super::request;
 use crate::delivery::Outbound;
 use crate::delivery::connect::Socket;
 use crate::delivery::failure;
-use crate::delivery::link::{Broken, Counted};
+use crate::delivery::link::{Broken, Counted, WantsHttp1};
 use crate::limits;
 use crate::schedule::attempt::Failure;
 
@@ -163,7 +163,8 @@ impl Stream {
     ) -> Result<Response<RecvStream>, Broken> {
         let request = request::of(outbound, maybe_duplicate).map_err(|error| {
             tracing::debug!(id = %outbound.message_id, origin = %outbound.origin, %error, "not to be said in HTTP/2");
-            Broken { failure: Failure::Protocol, before_answer: false, unprocessed: false }
+            let wants_http1 = Some(WantsHttp1::Unsayable);
+            Broken { failure: Failure::Protocol, before_answer: false, unprocessed: true, wants_http1 }
         })?;
         (self.writes, self.reads) = (self.connection.meter.writes(), self.connection.meter.reads());
         let body = outbound.body.clone();
@@ -178,10 +179,13 @@ impl Stream {
         answer.await.map_err(|error| self.broken(&error))
     }
 
-    /// The connection was no more when the request was to be sent. What h2 refuses of our own is not to be repeated.
+    /// The connection was no more when the request was to be sent, or h2 refuses to send it.
     fn unsent(&self, error: &h2::Error) -> Broken {
-        let unprocessed = error.is_io() || error.is_go_away();
-        Broken { unprocessed, ..self.broken(error) }
+        let broken = self.broken(error);
+        if !error.is_io() && error.reason().is_none() {
+            return Broken { unprocessed: true, wants_http1: Some(WantsHttp1::Unsayable), ..broken };
+        }
+        Broken { unprocessed: error.is_io() || error.is_go_away(), ..broken }
     }
 
     fn broken(&self, error: &h2::Error) -> Broken {
@@ -189,7 +193,10 @@ impl Stream {
         tracing::debug!(class = failure.as_str(), error = error as &dyn Error, "no answer");
         // h2 gives a stream the error of a GOAWAY only if that says that the stream was not and will not be processed.
         let unprocessed = error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM));
-        Broken { failure, before_answer: !self.received(), unprocessed }
+        // That says nothing of whether the request was processed, so a copy is marked unless it came as a GOAWAY.
+        let is_required = error.is_remote() && error.reason() == Some(Reason::HTTP_1_1_REQUIRED);
+        let wants_http1 = is_required.then_some(WantsHttp1::Required);
+        Broken { failure, before_answer: !self.received(), unprocessed, wants_http1 }
     }
 
     /// Whether bytes of the request may have reached the origin.

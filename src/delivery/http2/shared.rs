@@ -41,6 +41,8 @@ pub(in crate::delivery) enum Next {
     Open(Opener),
     /// It opens one for itself.
     OpenAlone,
+    /// It opens one of HTTP/1.1 for itself.
+    OpenHttp1,
 }
 
 /// A connection that is being opened.
@@ -86,6 +88,8 @@ struct Entry {
     opening: Option<Rc<Opening>>,
     /// When it last preferred HTTP/1.1.
     http1_since: Option<Instant>,
+    /// When it last refused HTTP/2 although it had agreed on it.
+    http1_required_since: Option<Instant>,
 }
 
 impl Entry {
@@ -96,6 +100,10 @@ impl Entry {
     fn prefers_http1(&self, now: Instant) -> bool {
         self.http1_since.is_some_and(|since| now.saturating_duration_since(since) < AGE_MAX)
     }
+
+    fn requires_http1(&self, now: Instant) -> bool {
+        self.http1_required_since.is_some_and(|since| now.saturating_duration_since(since) < AGE_MAX)
+    }
 }
 
 /// The HTTP/2 connections of one core.
@@ -105,6 +113,13 @@ pub(in crate::delivery) struct Shared {
 }
 
 impl Shared {
+    /// A stream on a connection to `origin` that is open and has room.
+    pub(in crate::delivery) fn ready(&mut self, origin: &Origin, now: Instant) -> Option<Stream> {
+        let entry = self.origins.get_mut(origin).filter(|entry| !entry.requires_http1(now))?;
+        entry.connections.retain(|connection| connection.takes_streams(now));
+        entry.connections.iter().find(|one| one.has_room()).map(Connection::stream)
+    }
+
     /// A stream on a connection to `origin` that was opened at `since` or later, or how to get one.
     ///
     /// The oldest connection with room: so that those which a lull leaves over grow idle.
@@ -113,6 +128,9 @@ impl Shared {
             Some(entry) => entry,
             None => self.origins.entry(Rc::clone(origin)).or_default(),
         };
+        if entry.requires_http1(now) {
+            return Next::OpenHttp1;
+        }
         entry.connections.retain(|connection| connection.takes_streams(now));
         let is_fresh = |connection: &Connection| since.is_none_or(|since| connection.opened_at() >= since);
         if let Some(connection) = entry.connections.iter().find(|one| is_fresh(one) && one.has_room()) {
@@ -156,12 +174,22 @@ impl Shared {
         }
     }
 
+    /// Remembers for a while that an origin refuses HTTP/2 although it agrees on it.
+    pub(in crate::delivery) fn requires_http1(&mut self, origin: &Rc<Origin>, now: Instant) {
+        if let Some(entry) = self.origins.get_mut(&**origin) {
+            entry.http1_required_since = Some(now);
+        }
+    }
+
     /// Closes connections that are idle for too long, and lets go of those that are too old or ending. To be called
     /// about once a second.
     pub(in crate::delivery) fn sweep(&mut self, now: Instant) {
         self.origins.retain(|_, entry| {
             entry.connections.retain(|one| one.takes_streams(now) && !one.was_idle_for_too_long(now));
-            !entry.connections.is_empty() || entry.opening().is_some() || entry.prefers_http1(now)
+            !entry.connections.is_empty()
+                || entry.opening().is_some()
+                || entry.prefers_http1(now)
+                || entry.requires_http1(now)
         });
     }
 }

@@ -178,6 +178,9 @@ pub const SHOWN_VALUE_BYTES_MAX: usize = 128;
 /// the connection.
 pub const DRAIN_BYTES_MAX: usize = 64 << 10;
 
+/// Dead letters leave one part in so many of a segment to the notes that letters are removed.
+pub const LETTER_NOTES_SHARE: usize = 16;
+
 /// Kept of the last answer for the dead letter, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 4 << 10;
 

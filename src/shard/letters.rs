@@ -13,9 +13,11 @@ use super::letter::{Details, Page, Removal, Selection, Summary, Tally, Walk};
 use crate::disk::Disk;
 use crate::limits::{LETTER_PAGE_READS_MAX, LETTER_READ_BYTES_MAX, LETTER_READS_MAX};
 use crate::message::MessageId;
-use crate::wal::batch::Batch;
 use crate::wal::files::ReadError;
 use crate::wal::log::Need;
+
+/// A note that a letter is removed, in bytes, its record header included, rounded up.
+const NOTE_BYTES: usize = 64;
 
 /// A letter as it was read, if it was and if it is one.
 pub(super) type ReadLetter = (MessageId, Result<Option<Letter>, ReadError>);
@@ -167,7 +169,7 @@ impl<D: Disk> Shard<D> {
     /// `false`: there is no space to note so many.
     async fn remove_all(&self, ids: &[MessageId], removal: &mut Removal) -> bool {
         let log = self.dead_letters.log();
-        if !log.has_room(Need::Move, ids.len() * Batch::bytes_of_one(0)) {
+        if !log.has_room(Need::Move, ids.len() * NOTE_BYTES) {
             removal.no_space = true;
             return false;
         }

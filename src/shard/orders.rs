@@ -7,7 +7,9 @@ use bytes::Bytes;
 use super::Shard;
 use super::conclude::{self, Before, Conclusion};
 use crate::disk::Disk;
-use crate::limits::{ANSWER_BYTES_MAX, BLOCK_BYTES, HISTORY_MAX, POSTPONE_MS, SPACE_POLL_MS};
+use crate::limits::{
+    ANSWER_BYTES_MAX, BLOCK_BYTES, HISTORY_MAX, LETTER_NOTES_SHARE, POSTPONE_MS, SPACE_POLL_MS, to_usize,
+};
 use crate::message::{MessageId, Slot};
 use crate::schedule::attempt::{Attempt, Failure, Outcome};
 use crate::schedule::breaker::Signal;
@@ -257,8 +259,11 @@ impl<D: Disk> Shard<D> {
 
     /// Whether the dead letter log has room for a message of `message_bytes`, head and body.
     pub fn can_bury(&self, message_bytes: usize) -> bool {
-        let bytes = message_bytes + HISTORY_MAX * TRIED_BYTES + ANSWER_BYTES_MAX + BLOCK_BYTES;
-        self.dead_letters.log().has_room(Need::Move, bytes)
+        let log = self.dead_letters.log();
+        // Some space is left for the notes of letters that are removed: only those make room on a disk full of letters.
+        let for_notes = to_usize(log.segment_bytes()) / LETTER_NOTES_SHARE;
+        let bytes = message_bytes + HISTORY_MAX * TRIED_BYTES + ANSWER_BYTES_MAX + BLOCK_BYTES + for_notes;
+        log.has_room(Need::Move, bytes)
     }
 
     /// Makes a dead letter durable before the transaction log lets go of the message.

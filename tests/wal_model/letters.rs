@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -300,4 +301,30 @@ fn no_crash_loses_a_letter_or_brings_back_one_that_was_removed_or_delivered() {
 #[test]
 fn no_failing_disk_with_crashes_loses_a_letter() {
     each_seed(0..SEEDS, |seed| run(seed, true));
+}
+
+#[test]
+fn where_there_is_room_for_no_further_letter_there_is_for_deleting_those_that_are() {
+    let disk = SimDisk::new(7);
+    world::live(async {
+        let world = world::start_as(&disk, 0, &setup(None), 1).await.unwrap();
+        world.recovered().await;
+        let model = Model::default();
+        let bytes = 1200;
+        for _ in 0..100 {
+            submit(&world, &model, vec![7; bytes]);
+            assert!(world::until(|| world.shard.is_flushed()).await);
+        }
+        // No further segment can be had from here on.
+        disk.set_capacity(disk.bytes_below(Path::new("log")) + disk.bytes_below(Path::new("dead")));
+        while world.shard.can_bury(bytes) {
+            assert!(deliver(&world, &model, false), "the disk is full before all are given up");
+            assert!(world::until(|| world.shard.is_settled()).await);
+        }
+        let kept = letters(&world, &model).len() as u64;
+        assert!(kept >= 5, "{kept} letters fill it");
+        let removal = world.shard.remove_letters(&Selection::default()).await;
+        assert!(!removal.no_space && removal.removed == kept, "{} of {kept} are removed", removal.removed);
+    });
+    disk.restart();
 }

@@ -173,7 +173,7 @@ pub fn read<'a, D: Disk>(files: &Files<D>, segment: u32, found: Found<'a>) -> Re
     }
 }
 
-/// Removes files whose making a crash cut short.
+/// Removes what a survey found to be of no use.
 pub async fn clean<D: Disk>(files: &Files<D>, survey: &Survey) -> Result<(), DiskError> {
     for path in survey.unfinished.iter().chain(&survey.rested_names) {
         files.disk().remove(path).await.map_err(while_doing("removing", path))?;

@@ -39,7 +39,7 @@ pub struct Survey {
     pub unbegun: Vec<u32>,
     /// Files that are ready to become segments, by the numbers in their names.
     pub spares: Vec<u32>,
-    /// Files whose making a crash cut short.
+    /// Files to be removed: a crash cut their making short, or nobody knows which numbers they had.
     pub unfinished: Vec<PathBuf>,
     /// How the newest segment ended.
     pub end: Option<Sealed>,
@@ -60,6 +60,12 @@ pub struct Survey {
 pub async fn survey<D: Disk>(files: &Files<D>, salt: u32) -> Result<Survey, RecoveryError> {
     let mut survey = Survey::default();
     let mut found = list(files, &mut survey).await?;
+    if found.is_empty() {
+        // Numbers begin anew, and each of these may hold the segment that it was when it had such a number: given that
+        // name again and not begun yet, it would be read as that segment.
+        let spares = std::mem::take(&mut survey.spares);
+        survey.unfinished.extend(spares.into_iter().map(|spare| files.spare_path(spare)));
+    }
     let salted = find_salt(files, &mut found, salt).await?;
     // Numbers do not go back, even if no segment of those that are there was begun; unless they would soon end.
     let lasting = found.first().filter(|oldest| oldest.segment <= u32::MAX - SEGMENTS_MAX);
@@ -206,4 +212,35 @@ async fn newest_begun<D: Disk>(
         found.pop();
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::disk::portable::PortableDisk;
+    use crate::wal::recovery;
+
+    #[test]
+    fn spares_of_a_log_without_segments_are_removed_and_else_kept() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let files = Files::new(PortableDisk, dir.path().to_owned(), 0);
+            let put = async |path| files.disk().write_aside(path, Bytes::from(vec![0; 2 * BLOCK_BYTES])).await;
+            let look = async || {
+                let survey = survey(&files, 1).await.expect("a directory");
+                recovery::clean(&files, &survey).await.expect("a temporary directory");
+                (survey.spares, survey.next_segment)
+            };
+            put(&files.spare_path(7)).await.expect("a temporary directory");
+            assert_eq!(look().await, (vec![], 0), "it may have been segment 0 once");
+            assert!(!files.spare_path(7).exists());
+            put(&files.spare_path(7)).await.expect("a temporary directory");
+            put(&files.path(3)).await.expect("a temporary directory");
+            assert_eq!(look().await, (vec![7], 3), "it can only have been an earlier one");
+            assert!(files.spare_path(7).exists());
+        });
+    }
 }

@@ -23,6 +23,9 @@ pub struct Tally {
     pub recovered_max: u64,
 }
 
+#[path = "letters.rs"]
+mod letters;
+
 /// How long an overdue message may stay alive where nothing hinders, in milliseconds.
 const OVERDUE_MS_MAX: u64 = 20_000;
 
@@ -50,6 +53,8 @@ pub struct Checker {
     conditions: Conditions,
     /// Milliseconds since the life began, when the time was noted last.
     at: u64,
+    /// When a replay of all dead letters was asked for last.
+    all_replayed_at: Option<u64>,
     /// Everything that the log held is there.
     recovered: bool,
     /// Some messages may stand in two logs.
@@ -81,6 +86,7 @@ impl Checker {
             life: 0,
             conditions: Conditions::default(),
             at: 0,
+            all_replayed_at: None,
             recovered: false,
             twofold: false,
             messages: BTreeMap::new(),
@@ -115,7 +121,7 @@ impl Checker {
     pub fn life_begins(&mut self, shards: u32, conditions: Conditions) {
         self.life += 1;
         self.conditions = conditions;
-        self.at = 0;
+        (self.at, self.all_replayed_at) = (0, None);
         self.circuits = Circuits::new(self.origins, conditions.read_ms_max);
         self.recovered = false;
         self.newest.clear();
@@ -129,7 +135,7 @@ impl Checker {
         // What is adopted comes when it comes: a crash may have cut an adoption short.
         let waits = |message: &Message| {
             let is_fresh = message.durable && message.fate == Fate::Pending && message.attempts == 0;
-            is_fresh && !message.is_moving && !message.twofold
+            is_fresh && !message.is_moving && !message.twofold && !message.replayed
         };
         for (id, message) in self.messages.iter().filter(|(_, message)| waits(message)) {
             let lane = (message.home, message.sent.origin.clone());
@@ -156,7 +162,7 @@ impl Checker {
         if self.newest.insert(sent.shard, id).is_some_and(|newest| newest >= id) {
             object!(self, "{id} is not greater than the id before it");
         }
-        let message = Message::new(sent, self.life);
+        let message = Message::new(sent, self.life, self.ttl.is_some());
         if self.messages.insert(id, message).is_some() {
             object!(self, "{id} was given out twice");
         }
@@ -196,6 +202,12 @@ impl Checker {
         if let Err(why) = self.circuits.attempt_begins(&message.sent.origin, id, arriving.at) {
             object!(self, "{id} {why}");
         }
+        let may_be_letter = matches!(message.fate, Fate::GivenUp | Fate::Cut { delivered: false })
+            || message.has_expired_by(self.ttl, arriving.wall);
+        let is_replayed = message.buried || (may_be_letter && arriving.attempt == 1);
+        if is_replayed && message.replay_asked_in.is_some() && !message.removed {
+            message.revive();
+        }
         if message.is_over(self.ttl, arriving.wall) {
             object!(self, "{id} is attempted after its time");
         }
@@ -210,6 +222,7 @@ impl Checker {
             Fate::Pending => {}
             Fate::Cut { .. } => message.fate = Fate::Pending,
             Fate::Delivered | Fate::GivenUp => object!(self, "{id} is attempted while its end is being written"),
+            Fate::Ended if message.removed => object!(self, "{id} is attempted although it was removed"),
             Fate::Ended => object!(self, "{id} is attempted although its end was durable"),
         }
         if message.buried {
@@ -273,6 +286,9 @@ impl Checker {
             } else if ended.is_final || is_over || counts && message.spent() >= self.retries_max.into() {
                 if room(Writing::Letter) {
                     (message.fate, message.was_given_up) = (Fate::GivenUp, true);
+                    if self.all_replayed_at == Some(ended.at) {
+                        message.replay_asked_in = Some(self.life);
+                    }
                 } else {
                     message.tried.push(Tried { counts: true, written: false });
                 }
@@ -292,7 +308,8 @@ impl Checker {
         for (id, message) in self.messages.iter_mut().filter(|(_, message)| message.fate != Fate::Ended) {
             message.has_expired |= message.is_over(self.ttl, wall);
             // Waiting messages are judged by their ids, which never go back.
-            let is_seen = !message.running && self.ttl.is_some_and(|ttl| id.accepted().0 + ttl <= wall);
+            let is_seen =
+                !message.running && !message.replayed && self.ttl.is_some_and(|ttl| id.accepted().0 + ttl <= wall);
             message.overdue_since = message.overdue_since.or(Some(at)).filter(|_| is_seen);
         }
     }
@@ -309,7 +326,8 @@ impl Checker {
                 continue;
             }
             let is_late = message.overdue_since.is_some_and(|since| self.at >= since + OVERDUE_MS_MAX);
-            if is_late && self.conditions.is_calm && seen.alive && !seen.dead && !message.twofold {
+            let is_between = message.twofold || message.replay_asked_in.is_some();
+            if is_late && self.conditions.is_calm && seen.alive && !seen.dead && !is_between {
                 object!(self, "{id} has outlived its time and is alive");
             }
             if let Err(why) = message.found(seen, self.life) {
@@ -366,7 +384,7 @@ impl Checker {
             if message.fate != Fate::Ended {
                 object!(self, "{id} has not ended: {:?}", message.fate);
             }
-            if !message.was_delivered && !message.buried {
+            if !message.was_delivered && !message.buried && !message.removed {
                 object!(self, "{id} was neither delivered nor is it a dead letter");
             }
         }

@@ -38,7 +38,11 @@ impl History {
     }
 
     fn of(origins: Rules) -> Self {
-        let mut checker = Checker::new(RETRIES_MAX, Some(TTL), ABREAST_MAX, origins, false);
+        Self::with(origins, Some(TTL))
+    }
+
+    fn with(origins: Rules, ttl: Option<u64>) -> Self {
+        let mut checker = Checker::new(RETRIES_MAX, ttl, ABREAST_MAX, origins, false);
         checker.life_begins(1, Conditions::default());
         Self { checker, now: 0 }
     }
@@ -461,4 +465,54 @@ fn a_message_that_is_attempted_or_alive_after_its_time_is_objected_to() {
     dead(accepted().passes_time(TTL), false).meets("said to have failed");
     dead(accepted().given_up(1), false).passes();
     dead(accepted().given_up(1), true).meets("said to have expired");
+}
+
+#[test]
+fn a_letter_that_is_removed_is_gone_for_good_and_else_it_is_not() {
+    let letter = || History::new().accepted([1]).given_up(1).finds(DEAD);
+    let removing = || {
+        let mut history = letter();
+        history.checker.removal_begins(id(1));
+        history
+    };
+    let removed = |is_removed: bool| {
+        let mut history = removing();
+        history.checker.removal_ends(id(1), is_removed);
+        history
+    };
+    removed(true).finds(GONE).crashes().recovers(GONE).finishes().passes();
+    removed(true).finds(DEAD).meets("was removed, and is back");
+    removed(true).crashes().recovers(ALIVE).meets("was removed, and is back");
+    removed(true).begins(1, 1).meets("although it was removed");
+    removed(false).finds(GONE).meets("was a dead letter, and is none");
+    // Nobody was told: then it is there or not, and that is the truth.
+    removing().finds(GONE).crashes().recovers(DEAD).finds(GONE).meets("was a dead letter, and is none");
+    removing().finds(GONE).crashes().recovers(GONE).finds(DEAD).meets("was removed, and is back");
+    removing().crashes().recovers(ALIVE).meets("was a dead letter, and is none");
+    let mut alive = History::new().accepted([1]);
+    alive.checker.removal_ends(id(1), true);
+    alive.meets("was no dead letter");
+}
+
+#[test]
+fn a_letter_that_is_replayed_is_a_message_again_and_else_it_is_not() {
+    let letter = || History::with(ORIGINS, None).accepted([1]).given_up(1).finds(DEAD);
+    letter().finds(ALIVE).meets("was a dead letter, and is none");
+    letter().begins(1, 1).meets("although its end was durable");
+    let replayed = || {
+        let mut history = letter();
+        history.checker.replay_asked(&[id(1)]);
+        history
+    };
+    replayed().finds(GONE).finds(ALIVE).begins(1, 1).ends(1, Ending::Delivered).finds(GONE).finishes().passes();
+    replayed().begins(1, 1).ends(1, Ending::Answered).begins(1, 2).ends(1, Ending::Answered).finds(DEAD).passes();
+    replayed().begins(1, 3).meets("expected 1..=1");
+    replayed().finds(ALIVE).finds(GONE).meets("is lost");
+    replayed().finds(ALIVE).finds(DEAD).meets("was not given up");
+    replayed().crashes().recovers(GONE).meets("was a dead letter, and is none");
+    replayed().crashes().recovers(DEAD).finds(ALIVE).meets("was a dead letter, and is none");
+    let both = Seen { dead: true, ..ALIVE };
+    replayed().crashes().recovers(both).begins_marked(1, 1).ends(1, Ending::Delivered).finds(GONE).passes();
+    let delivered = replayed().begins(1, 1).ends(1, Ending::Delivered).finds(GONE);
+    delivered.crashes().recovers(DEAD).meets("is a dead letter, and was not given up");
 }

@@ -4,12 +4,15 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use dispatcher::message::{Draft, Origin, Scheme, Xorshift};
-use dispatcher::shard::message_bytes_max;
+use dispatcher::message::{Draft, MessageId, Origin, Scheme, Xorshift};
+use dispatcher::shard::letter::Selection;
+use dispatcher::shard::replay::Replay;
+use dispatcher::shard::{Shard, message_bytes_max};
 use dispatcher::time::{Millis, UnixMillis};
 
 use super::checker::{Sent, When};
 use super::clock;
+use super::disk::SimDisk;
 use super::plan::{End, Life, SEGMENT_BYTES_MAX};
 use super::process::{Process, Run};
 use super::storage::index;
@@ -57,6 +60,15 @@ async fn live_until_stopped(run: &Run, life: &Life) -> &'static str {
     "stopped"
 }
 
+/// Asks for a replay of these letters; none: of all.
+fn replay(run: &Run, shard: &Shard<SimDisk>, random: &mut Xorshift, ids: Vec<MessageId>) {
+    run.trace.note(format_args!("these are replayed: {ids:?}"));
+    run.checker.borrow_mut().replay_asked(&ids);
+    let interval = Duration::from_millis([0, 0, 50][index(random, 3)]);
+    let selection = Selection { ids, ..Selection::default() };
+    shard.replay(Replay { job: random.next(), selection, interval });
+}
+
 /// What senders and the world do to a process.
 struct Acting<'a> {
     run: &'a Run,
@@ -67,7 +79,7 @@ struct Acting<'a> {
 impl Acting<'_> {
     async fn act(&self, random: &mut Xorshift) {
         for _ in 0..self.life.actions {
-            match index(random, 12) {
+            match index(random, 14) {
                 0..6 => {
                     for _ in 0..=index(random, 6) {
                         self.submit(random);
@@ -84,6 +96,7 @@ impl Acting<'_> {
                 }
                 9 => self.process.look(When::Running),
                 10 if index(random, 4) == 0 => self.process.look_at_space().await,
+                11 | 12 if self.run.plan.has_operator && self.process.is_recovered() => self.operate(random),
                 _ => {}
             }
             self.pause(random).await;
@@ -142,6 +155,39 @@ impl Acting<'_> {
         });
     }
 
+    /// Replays dead letters or removes them, as an operator does.
+    fn operate(&self, random: &mut Xorshift) {
+        self.process.look(When::Running);
+        let shard = &self.process.shards[0].0.shard;
+        let mut ids = self.run.checker.borrow().letters();
+        ids.retain(|id| shard.is_letter(*id) && random.next().is_multiple_of(2));
+        match index(random, 3) {
+            // What dies later than the clock said when it was asked is not meant: else nobody knows what is.
+            0 if !self.life.clock_jumps => replay(self.run, shard, random, Vec::new()),
+            0 | 1 if !ids.is_empty() => replay(self.run, shard, random, ids),
+            _ => self.remove(ids),
+        }
+    }
+
+    fn remove(&self, ids: Vec<MessageId>) {
+        self.run.trace.note(format_args!("these are removed: {ids:?}"));
+        for id in &ids {
+            self.run.checker.borrow_mut().removal_begins(*id);
+        }
+        let shard = Rc::clone(&self.process.shards[0].0.shard);
+        let (checker, trace) = (Rc::clone(&self.run.checker), self.run.trace.clone());
+        world::spawn(async move {
+            for id in ids {
+                let removal = shard.remove_letters(&Selection { ids: vec![id], ..Selection::default() }).await;
+                trace.note(format_args!("{id} is removed: {removal:?}"));
+                // Else it is known only after a restart.
+                if removal.removed == 1 || !shard.dead_letters().log().is_failing() {
+                    checker.borrow_mut().removal_ends(id, removal.removed == 1);
+                }
+            }
+        });
+    }
+
     fn jump(&self, random: &mut Xorshift) {
         const MINUTE: i64 = 60_000;
         let spans = [MINUTE, 5 * MINUTE, 60 * MINUTE, 24 * 60 * MINUTE];
@@ -194,6 +240,9 @@ pub async fn finish(run: &Run, life: &Life) -> UnixMillis {
         object(format!("stuck: {remaining:?} remain, room: {room}, bounds: {:?}", run.plan.setup.space));
     }
     process.look(When::Running);
+    if run.plan.has_operator && bytes_max == 0 {
+        replay_all(run, &process).await;
+    }
     process.look_at_letters().await;
     run.checker.borrow_mut().finished();
     process.count();
@@ -204,4 +253,26 @@ pub async fn finish(run: &Run, life: &Life) -> UnixMillis {
         object(format!("{bytes} bytes of log, and nothing is alive"));
     }
     clock::end()
+}
+
+/// What cannot be delivered in a healthy world is a dead letter again; without a bound on its time, everything can.
+async fn replay_all(run: &Run, process: &Process<'_>) {
+    let shard = &process.shards[0].0.shard;
+    replay(run, shard, &mut Xorshift::new(1), Vec::new());
+    let replayed = async {
+        while shard.replays().iter().any(|job| job.running) || shard.remaining() != (0, 0, 0) || !shard.is_flushed() {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    };
+    let object = |what| run.checker.borrow_mut().object(what);
+    if tokio::time::timeout(FINISH_MAX, replayed).await.is_err() {
+        object(format!("a replay is stuck: {:?}, {:?} remain", shard.replays(), shard.remaining()));
+    }
+    process.look(When::Running);
+    // A letter that died later than the clock says is not meant.
+    let goes_back = run.plan.lives.iter().any(|life| life.clock_jumps || life.downtime_ms < 0);
+    let is_mortal = run.plan.setup.settings.retry.message_ttl.is_some();
+    if !goes_back && !is_mortal && !shard.dead_letters().is_empty() {
+        object(format!("{} dead letters are left: {:?}", shard.dead_letters().len(), shard.replays()));
+    }
 }

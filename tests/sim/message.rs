@@ -134,6 +134,8 @@ pub struct Message {
     pub fate: Fate,
     pub was_delivered: bool,
     pub was_given_up: bool,
+    /// It lives for a limited time.
+    pub is_mortal: bool,
     /// The wall clock has said that it outlived its time.
     pub has_expired: bool,
     /// Since when it says so, in milliseconds since the life began, and no attempt runs.
@@ -154,14 +156,24 @@ pub struct Message {
     pub twofold: bool,
     /// The shard where it was seen last.
     pub home: u32,
+    /// The life in which a replay was asked for that may take it.
+    pub replay_asked_in: Option<u32>,
+    /// The life in which a removal of it began, of which nobody knows yet what came of it.
+    pub removing_in: Option<u32>,
+    /// How many such removals are under way.
+    pub removals: u32,
+    /// It was a dead letter, and an operator has removed that.
+    pub removed: bool,
+    /// It was a dead letter, and is a message again: since when is not known.
+    pub replayed: bool,
     pub submitted_in: u32,
     pub attempted_in: u32,
     pub ended_in: u32,
 }
 
 impl Message {
-    /// As it is handed over in life number `life`.
-    pub const fn new(sent: Sent, life: u32) -> Self {
+    /// As it is handed over in life number `life`; `is_mortal`: it lives for a limited time.
+    pub const fn new(sent: Sent, life: u32, is_mortal: bool) -> Self {
         Self {
             home: sent.shard,
             sent,
@@ -170,6 +182,7 @@ impl Message {
             fate: Fate::Pending,
             was_delivered: false,
             was_given_up: false,
+            is_mortal,
             has_expired: false,
             overdue_since: None,
             buried: false,
@@ -180,6 +193,11 @@ impl Message {
             tried: Vec::new(),
             is_moving: false,
             twofold: false,
+            replay_asked_in: None,
+            removing_in: None,
+            removals: 0,
+            removed: false,
+            replayed: false,
             submitted_in: life,
             attempted_in: 0,
             ended_in: 0,
@@ -200,7 +218,7 @@ impl Message {
 
     /// Whether it has outlived its time by this wall clock.
     pub fn is_over(&self, ttl: Option<u64>, wall: u64) -> bool {
-        ttl.is_some_and(|ttl| wall.saturating_sub(self.sent.accepted) >= ttl)
+        !self.replayed && ttl.is_some_and(|ttl| wall.saturating_sub(self.sent.accepted) >= ttl)
     }
 
     /// Whether it may have ended for want of time.
@@ -235,9 +253,37 @@ impl Message {
         if self.refused && (alive || dead) {
             return Err("was not taken, and is there");
         }
+        if self.removed && (alive || dead) {
+            return Err("was removed, and is back");
+        }
+        if self.buried && !dead && !alive && self.removing_in.is_some() {
+            if self.removing_in < Some(life) {
+                self.remove();
+            }
+            return Ok(());
+        }
+        // On its way from the one log to the other.
+        let is_between = self.fate == Fate::GivenUp || self.buried;
+        if is_between && !dead && !alive && self.replay_asked_in == Some(life) {
+            return Ok(());
+        }
+        // While it becomes a letter it stands in both logs too.
+        if self.buried && alive && (self.fate == Fate::Ended || !dead) && self.replay_asked_in.is_some() {
+            self.revive();
+        }
+        // What was asked of the process before this one has come to something, or to nothing.
+        if self.removing_in < Some(life) {
+            self.removing_in = None;
+        }
+        if self.replay_asked_in.is_some_and(|asked_in| asked_in < life) && dead && !alive {
+            // It may have been a message in between, unseen.
+            (self.replay_asked_in, self.ended_in) = (None, life);
+        }
         if self.buried && !dead {
             return Err("was a dead letter, and is none");
         }
+        // Right after a crash it may stand in both logs for a while, because it was being replayed.
+        let dead = dead && !(self.replayed && alive);
         if dead && !self.was_given_up && !self.has_expired {
             return Err("is a dead letter, and was not given up");
         }
@@ -266,6 +312,21 @@ impl Message {
             (Fate::GivenUp | Fate::Cut { .. }, false) => return Err("was given up, and is no dead letter"),
         }
         Ok(())
+    }
+
+    /// Was a dead letter, and is a message again, of which nothing was tried.
+    pub fn revive(&mut self) {
+        self.tried.clear();
+        (self.fate, self.durable, self.replayed) = (Fate::Pending, true, true);
+        (self.buried, self.was_given_up, self.was_delivered) = (false, false, false);
+        (self.attempts, self.attempted_in, self.removing_in) = (0, 0, None);
+        // Its time began when the replay came to it.
+        (self.has_expired, self.overdue_since) = (self.is_mortal, None);
+    }
+
+    /// An operator has ended it.
+    pub fn remove(&mut self) {
+        (self.removed, self.buried, self.removing_in, self.fate) = (true, false, None, Fate::Ended);
     }
 
     fn end(&mut self, life: u32) {

@@ -34,6 +34,8 @@ pub struct Plan {
     /// Bytes of the filesystem.
     pub capacity: u64,
     pub origins: usize,
+    /// Dead letters are replayed and removed.
+    pub has_operator: bool,
     pub lives: Vec<Life>,
 }
 
@@ -138,7 +140,14 @@ impl Plan {
         let calm = one_in(random, 4);
         let lives = 2 + index(random, 5);
         let lives: Vec<Life> = (0..lives).map(|_| life(random, calm, is_steady, is_alone)).collect();
-        Self { setup, rules, capacity, origins: 1 + index(random, 5), lives }
+        Self {
+            setup,
+            rules,
+            capacity,
+            origins: 1 + index(random, 5),
+            has_operator: is_alone && one_in(random, 2),
+            lives,
+        }
     }
 }
 

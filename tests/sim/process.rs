@@ -92,6 +92,11 @@ impl<'a> Process<'a> {
         }
     }
 
+    /// Whether everything is there that the logs held.
+    pub fn is_recovered(&self) -> bool {
+        self.adopted.get().is_some()
+    }
+
     /// Resolves when a log has given up, after which the process ends.
     pub async fn failure(&self) {
         let failures = self.shards.iter().map(|(world, _)| Box::pin(world.failure()));

@@ -228,19 +228,21 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(async {
             let files = Files::new(PortableDisk, dir.path().to_owned(), 0);
-            let put = async |path| files.disk().write_aside(path, Bytes::from(vec![0; 2 * BLOCK_BYTES])).await;
+            let (spare, segment) = (files.spare_path(7), files.path(3));
+            let put =
+                async |path: &PathBuf| files.disk().write_aside(path, Bytes::from(vec![0; 2 * BLOCK_BYTES])).await;
             let look = async || {
                 let survey = survey(&files, 1).await.expect("a directory");
                 recovery::clean(&files, &survey).await.expect("a temporary directory");
                 (survey.spares, survey.next_segment)
             };
-            put(&files.spare_path(7)).await.expect("a temporary directory");
+            put(&spare).await.expect("a temporary directory");
             assert_eq!(look().await, (vec![], 0), "it may have been segment 0 once");
-            assert!(!files.spare_path(7).exists());
-            put(&files.spare_path(7)).await.expect("a temporary directory");
-            put(&files.path(3)).await.expect("a temporary directory");
+            assert!(!spare.exists());
+            put(&spare).await.expect("a temporary directory");
+            put(&segment).await.expect("a temporary directory");
             assert_eq!(look().await, (vec![7], 3), "it can only have been an earlier one");
-            assert!(files.spare_path(7).exists());
+            assert!(spare.exists());
         });
     }
 }

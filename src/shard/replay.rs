@@ -6,7 +6,7 @@
 //! not been moved is still a letter.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -60,7 +60,7 @@ struct Job {
 /// Letters that wait until their origins take more, in pieces: a list that doubles would have to be copied.
 #[derive(Default)]
 struct Aside {
-    origins: HashMap<Rc<Origin>, VecDeque<Vec<MessageId>>>,
+    origins: BTreeMap<Rc<Origin>, VecDeque<Vec<MessageId>>>,
     letters: usize,
 }
 

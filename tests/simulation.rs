@@ -18,6 +18,8 @@ mod disk;
 #[path = "wal_model/folded.rs"]
 #[allow(dead_code, reason = "shared with the model of the log, which uses the rest")]
 mod folded;
+#[path = "sim/history.rs"]
+mod history;
 #[path = "sim/life.rs"]
 mod life;
 #[path = "sim/message.rs"]
@@ -30,6 +32,8 @@ mod plan;
 mod process;
 #[path = "sim/rules.rs"]
 mod rules;
+#[path = "sim/rules_tests.rs"]
+mod rules_tests;
 #[path = "sim/run.rs"]
 mod run;
 #[path = "sim/storage.rs"]

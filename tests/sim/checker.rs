@@ -23,6 +23,10 @@ pub struct Tally {
     pub recovered_max: u64,
 }
 
+macro_rules! object {
+    ($self:ident, $($text:tt)*) => { $self.objections.push(format!($($text)*)) };
+}
+
 #[path = "letters.rs"]
 mod letters;
 
@@ -66,10 +70,6 @@ pub struct Checker {
     waiting: BTreeMap<(u32, String), BTreeSet<MessageId>>,
     tally: Tally,
     objections: Vec<String>,
-}
-
-macro_rules! object {
-    ($self:ident, $($text:tt)*) => { $self.objections.push(format!($($text)*)) };
 }
 
 impl Checker {
@@ -355,29 +355,6 @@ impl Checker {
         }
     }
 
-    /// A dead letter was read back.
-    pub fn dead_letter(&mut self, id: MessageId, body: &[u8]) {
-        if self.messages.get(&id).is_none_or(|message| message.sent.body != body) {
-            object!(self, "{id} is not what was sent, as a dead letter");
-        }
-    }
-
-    /// What are dead letters, as far as is known.
-    pub fn letters(&self) -> Vec<MessageId> {
-        self.messages.iter().filter(|(_, message)| message.buried).map(|(id, _)| *id).collect()
-    }
-
-    /// A dead letter says why it is one.
-    pub fn letter_class(&mut self, id: MessageId, is_expired: bool) {
-        let Some(message) = self.messages.get(&id) else { return };
-        if is_expired && !message.has_expired {
-            object!(self, "{id} is said to have expired");
-        }
-        if !is_expired && !message.was_given_up {
-            object!(self, "{id} is said to have failed");
-        }
-    }
-
     /// Nothing is left to do: every message must have ended, and well.
     pub fn finished(&mut self) {
         for (id, message) in self.messages.iter().filter(|(_, message)| message.durable) {
@@ -394,12 +371,5 @@ impl Checker {
     pub fn bytes_of_alive(&self, bytes_min: usize, is_alive: impl Fn(MessageId) -> bool) -> u64 {
         let sent = self.messages.iter().filter(|(id, _)| is_alive(**id)).map(|(_, message)| &message.sent);
         sent.map(|sent| sent.head.len() + sent.body.len()).filter(|bytes| *bytes > bytes_min).sum::<usize>() as u64
-    }
-
-    /// Looks for the dead letters alone.
-    pub fn look_dead(&mut self, dead: impl Fn(MessageId) -> bool) {
-        for (id, _) in self.messages.iter().filter(|(id, message)| message.buried != dead(**id)) {
-            object!(self, "{id} became or ceased to be a dead letter while nothing ran");
-        }
     }
 }

@@ -46,4 +46,34 @@ impl Checker {
             message.remove();
         }
     }
+
+    /// A dead letter was read back.
+    pub fn dead_letter(&mut self, id: MessageId, body: &[u8]) {
+        if self.messages.get(&id).is_none_or(|message| message.sent.body != body) {
+            object!(self, "{id} is not what was sent, as a dead letter");
+        }
+    }
+
+    /// What are dead letters, as far as is known.
+    pub fn letters(&self) -> Vec<MessageId> {
+        self.messages.iter().filter(|(_, message)| message.buried).map(|(id, _)| *id).collect()
+    }
+
+    /// A dead letter says why it is one.
+    pub fn letter_class(&mut self, id: MessageId, is_expired: bool) {
+        let Some(message) = self.messages.get(&id) else { return };
+        if is_expired && !message.has_expired {
+            object!(self, "{id} is said to have expired");
+        }
+        if !is_expired && !message.was_given_up {
+            object!(self, "{id} is said to have failed");
+        }
+    }
+
+    /// Looks for the dead letters alone.
+    pub fn look_dead(&mut self, dead: impl Fn(MessageId) -> bool) {
+        for (id, _) in self.messages.iter().filter(|(id, message)| message.buried != dead(**id)) {
+            object!(self, "{id} became or ceased to be a dead letter while nothing ran");
+        }
+    }
 }

@@ -25,8 +25,7 @@ pub fn segment_name(segment: u32) -> String {
 
 /// The sequence number in a segment's file name.
 pub fn segment_of_name(name: &str) -> Option<u32> {
-    let digits = name.strip_suffix(SUFFIX)?;
-    (digits.len() == 12 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())?
+    number_of_name(name, SUFFIX)
 }
 
 /// Suffix of the name that says of the newest segment that its process had nothing in flight when it ended.
@@ -34,7 +33,7 @@ const RESTED_SUFFIX: &str = ".rested";
 
 /// The number of the segment of which a name says that.
 pub fn rested_of_name(name: &str) -> Option<u32> {
-    name.strip_suffix(RESTED_SUFFIX)?.parse().ok()
+    number_of_name(name, RESTED_SUFFIX)
 }
 
 /// Suffix of a file that is ready to become a segment.
@@ -42,7 +41,13 @@ const SPARE_SUFFIX: &str = ".spare";
 
 /// The number in a spare's file name.
 pub fn spare_of_name(name: &str) -> Option<u32> {
-    name.strip_suffix(SPARE_SUFFIX)?.parse().ok()
+    number_of_name(name, SPARE_SUFFIX)
+}
+
+/// Only as we write it: another spelling is another name.
+fn number_of_name(name: &str, suffix: &str) -> Option<u32> {
+    let digits = name.strip_suffix(suffix)?;
+    (digits.len() == 12 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())?
 }
 
 /// Why a record could not be read back.

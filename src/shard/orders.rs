@@ -164,7 +164,11 @@ impl<D: Disk> Shard<D> {
     }
 
     fn put_off(&self, slot: Slot, attempts: u16, maybe_duplicate: bool) {
-        let due = self.settings.clock.now().plus(Millis(POSTPONE_MS));
+        self.postpone(slot, self.settings.clock.now().plus(Millis(POSTPONE_MS)), attempts, maybe_duplicate);
+    }
+
+    /// Makes a message due again without a record of it.
+    fn postpone(&self, slot: Slot, due: UnixMillis, attempts: u16, maybe_duplicate: bool) {
         self.unwritten_marks.update(|unwritten| unwritten || maybe_duplicate);
         self.state.borrow_mut().postpone(slot, due, attempts, maybe_duplicate);
         self.work.notify_one();
@@ -204,9 +208,7 @@ impl<D: Disk> Shard<D> {
                 let Progress { due, maybe_duplicate, .. } = progress;
                 // The number is all that tells of it, and what does not count must not.
                 let attempts = if counts { order.attempt } else { order.attempt - 1 };
-                self.unwritten_marks.update(|unwritten| unwritten || maybe_duplicate);
-                self.state.borrow_mut().postpone(order.slot, due, attempts, maybe_duplicate);
-                self.work.notify_one();
+                self.postpone(order.slot, due, attempts, maybe_duplicate);
             }
             Conclusion::Retry(progress) => {
                 tracing::debug!(%id, origin = %order.origin, attempt = progress.attempts, outcome = name(attempt.outcome), counts, "will be retried");

@@ -6,6 +6,7 @@
 //! and a half, and writes two bytes for each that is written besides, so that it has been once around before the log
 //! has grown by another half. When space is short it goes as fast as the disk and as far as it pays.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,11 +16,12 @@ use crate::disk::{Disk, DiskError, while_doing};
 use crate::limits::{BLOCK_BYTES, RELOCATE_RETRY_MS};
 use crate::message::MessageId;
 use crate::time::monotonic_now;
-use crate::wal::files::ReadError;
+use crate::wal::files::{Files, ReadError};
 use crate::wal::index::{Index, Location};
 use crate::wal::log::{Log, Need};
 use crate::wal::reader;
 use crate::wal::record::{HEADER_BYTES, Kind};
+use crate::wal::recovery;
 use crate::wal::scan::Found;
 use crate::wal::survey::Surveyed;
 
@@ -169,6 +171,29 @@ async fn move_by_id<D: Disk, L: Relocated<D>>(relocated: &L, id: MessageId, segm
         Err(ReadError::Damaged { .. }) => {
             relocated.lose(id).await;
             Ok(())
+        }
+    }
+}
+
+/// Copies the record at `at` aside if it is damaged; returns where to. `None`: it can be read after all, or not be copied,
+/// and is kept.
+pub(super) async fn set_aside_damaged<D: Disk>(
+    files: &Files<D>,
+    corrupt: &Path,
+    id: MessageId,
+    at: Location,
+) -> Option<PathBuf> {
+    // It may have been the reading that failed.
+    if files.read_record(at).await.is_ok() {
+        return None;
+    }
+    let range = at.offset as usize..at.offset as usize + at.bytes as usize;
+    match recovery::set_aside(files, corrupt, at.segment, range).await {
+        Ok(aside) => Some(aside),
+        Err(error) => {
+            let path = files.path(at.segment);
+            tracing::error!(%id, path = %path.display(), %error, cause = %error.source, "a damaged record could not be set aside and is kept");
+            None
         }
     }
 }

@@ -1,14 +1,13 @@
 //! Dead letters written again at the end of their log, as they are.
 
 use super::Shard;
-use super::relocate::{Relocated, Survivor};
+use super::relocate::{self, Relocated, Survivor};
 use crate::disk::{Disk, DiskError};
 use crate::message::MessageId;
 use crate::wal::index::{Index, Location};
 use crate::wal::log::Log;
 use crate::wal::payload::Payload;
 use crate::wal::record::Kind;
-use crate::wal::recovery;
 
 /// The dead letters of a shard, to be relocated.
 pub(super) struct Letters<'a, D: Disk>(pub &'a Shard<D>);
@@ -73,18 +72,8 @@ impl<D: Disk> Shard<D> {
     pub(super) async fn lose_letter(&self, id: MessageId) -> bool {
         let Some(at) = self.dead_letters.place(id) else { return false };
         let files = self.dead_letters.log().files();
-        // It may have been the reading that failed.
-        if files.read_record(at).await.is_ok() {
-            return false;
-        }
-        let range = at.offset as usize..at.offset as usize + at.bytes as usize;
-        let aside = match recovery::set_aside(files, &self.settings.corrupt, at.segment, range).await {
-            Ok(aside) => aside,
-            Err(error) => {
-                tracing::error!(%id, %error, cause = %error.source, "a damaged dead letter could not be set aside and is kept");
-                return false;
-            }
-        };
+        let aside = relocate::set_aside_damaged(files, &self.settings.corrupt, id, at).await;
+        let Some(aside) = aside else { return false };
         if self.dead_letters.place(id) != Some(at) {
             return false;
         }

@@ -3,7 +3,7 @@
 use futures_util::stream::{self, StreamExt};
 
 use super::Shard;
-use super::relocate::{Relocated, Survivor};
+use super::relocate::{self, Relocated, Survivor};
 use crate::disk::{Disk, DiskError};
 use crate::limits::ADOPT_READS_MAX;
 use crate::message::{MessageId, Slot};
@@ -12,7 +12,6 @@ use crate::wal::index::{Index, Location, RecordStart};
 use crate::wal::log::Log;
 use crate::wal::payload::{Payload, Progress};
 use crate::wal::record::Kind;
-use crate::wal::recovery;
 use crate::wal::ticket::Ticket;
 
 impl<D: Disk> Relocated<D> for Shard<D> {
@@ -120,19 +119,9 @@ impl<D: Disk> Shard<D> {
     /// be, or is being attempted. `ordered`: its slot, if the caller attempts it.
     pub(super) async fn lose_message(&self, id: MessageId, ordered: Option<Slot>) -> bool {
         let Some(places) = self.place_of(id) else { return false };
-        let (files, at) = (self.log.files(), places.0);
-        // It may have been the reading that failed.
-        if files.read_record(at).await.is_ok() {
-            return false;
-        }
-        let range = at.offset as usize..at.offset as usize + at.bytes as usize;
-        let aside = match recovery::set_aside(files, &self.settings.corrupt, at.segment, range).await {
-            Ok(aside) => aside,
-            Err(error) => {
-                tracing::error!(%id, %error, cause = %error.source, "a damaged message could not be set aside and is kept");
-                return false;
-            }
-        };
+        let files = self.log.files();
+        let aside = relocate::set_aside_damaged(files, &self.settings.corrupt, id, places.0).await;
+        let Some(aside) = aside else { return false };
         if self.place_of(id) != Some(places) || !self.state.borrow_mut().take_from_schedule(id, ordered) {
             return false;
         }

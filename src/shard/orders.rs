@@ -127,6 +127,8 @@ impl<D: Disk> Shard<D> {
                     "a retry is damaged in the log: its history is lost"
                 );
                 self.metrics.corrupt_record();
+                // That it may be a duplicate is in no record any more, if the retry said so.
+                self.unwritten_marks.set(true);
                 Ok(None)
             }
             Err(error) => Err(error),

@@ -1,30 +1,16 @@
 //! The scanner over a segment: bytes of the fuzzer, or segments that the writer left and that something happened to.
 #![no_main]
 
-#[path = "../../tests/damaged_logs/choices.rs"]
-#[allow(dead_code, reason = "shared with tests/damaged_logs.rs, which uses the rest")]
-mod choices;
-#[path = "../../tests/damaged_logs/harms.rs"]
-#[allow(dead_code, reason = "shared with tests/damaged_logs.rs, which uses the rest")]
-mod harms;
-#[path = "../../tests/damaged_logs/memory.rs"]
-#[allow(dead_code, reason = "shared with tests/damaged_logs.rs, which uses the rest")]
-mod memory;
-#[path = "../../tests/damaged_logs/scanned.rs"]
-mod scanned;
-#[path = "../../tests/damaged_logs/verdict.rs"]
-#[allow(dead_code, reason = "shared with tests/damaged_logs.rs, which uses the rest")]
-mod verdict;
-#[path = "../../tests/damaged_logs/written.rs"]
-#[allow(dead_code, reason = "shared with tests/damaged_logs.rs, which uses the rest")]
-mod written;
+#[allow(dead_code, reason = "each target uses its part")]
+mod damaged;
 
-use choices::Choices;
+use damaged::choices::Choices;
+use damaged::scanned::scan_every_way;
+use damaged::written::Written;
+use damaged::{harms, verdict};
 use dispatcher::wal::layout::Position;
 use dispatcher::wal::segment::Sealed;
 use libfuzzer_sys::fuzz_target;
-use scanned::scan_every_way;
-use written::Written;
 
 fuzz_target!(|input: &[u8]| {
     let [mode, rest @ ..] = input else { return };

@@ -5,7 +5,7 @@ use std::time::UNIX_EPOCH;
 use http::header::{HeaderName, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue};
 
-use crate::schedule::attempt::{Advice, RetryAfter, Verdict};
+use crate::schedule::attempt::{Advice, RetryAfter, Verdict, may_ask_to_wait};
 use crate::time::{Millis, UnixMillis};
 
 /// The origin's own judgement.
@@ -27,11 +27,6 @@ pub(super) fn of_answer(status: u16, fields: &HeaderMap) -> (Advice, bool) {
         None
     };
     (Advice { verdict, retry_after }, is_unclear)
-}
-
-/// The statuses for which RFC 9110 gives `Retry-After` a meaning that is ours too.
-const fn may_ask_to_wait(status: u16) -> bool {
-    matches!(status, 300..=399 | 413 | 429 | 503)
 }
 
 fn only(fields: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {

@@ -7,34 +7,29 @@ use crate::schedule::attempt::Failure;
 
 /// Of connecting a TCP socket: what is not the peer's doing is a local network error.
 pub(super) fn of_connect(error: &io::Error) -> Failure {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, TimedOut};
+    use io::ErrorKind::{ConnectionRefused, TimedOut};
     match error.kind() {
         ConnectionRefused => Failure::Refused,
-        ConnectionReset | ConnectionAborted | BrokenPipe => Failure::Reset,
+        _ if has_hung_up(error) => Failure::Reset,
         TimedOut => Failure::ConnectTimeout,
         _ => Failure::Unreachable,
     }
 }
 
-/// Of a TLS handshake: what is not a broken socket is the handshake's own, an early end of the stream included.
-pub(super) fn of_handshake(error: &io::Error) -> Failure {
-    if is_of_the_socket(error.kind()) { of_connect(error) } else { Failure::Tls }
+/// Whether the peer has closed the connection or broken it off.
+pub(super) fn has_hung_up(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)
 }
 
-fn is_of_the_socket(kind: io::ErrorKind) -> bool {
-    use io::ErrorKind::{
-        BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut,
-    };
-    matches!(
-        kind,
-        BrokenPipe
-            | ConnectionAborted
-            | ConnectionReset
-            | HostUnreachable
-            | NetworkDown
-            | NetworkUnreachable
-            | TimedOut
-    )
+/// Of a TLS handshake: what is not a broken socket is the handshake's own, an early end of the stream included.
+pub(super) fn of_handshake(error: &io::Error) -> Failure {
+    if is_of_the_socket(error) { of_connect(error) } else { Failure::Tls }
+}
+
+fn is_of_the_socket(error: &io::Error) -> bool {
+    use io::ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut};
+    has_hung_up(error) || matches!(error.kind(), HostUnreachable | NetworkDown | NetworkUnreachable | TimedOut)
 }
 
 /// Of an exchange on an open connection; `received` says whether the origin had sent anything since it began.

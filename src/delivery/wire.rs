@@ -15,6 +15,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::failure;
+
 /// What a wire asks of a socket besides reading and writing.
 pub(super) trait Peek {
     /// Fails if the kernel holds bytes for us that are unread, or the end, or an error. Asks the kernel itself, not what
@@ -140,9 +142,8 @@ impl<S: AsyncRead + AsyncWrite + Peek + Unpin> Wire<S> {
     /// although writing fails, and hyper would give up on the first of the two that it notices. The wait ends: a
     /// connection that cannot be written for one of these reasons has hung up, and that wakes the reader.
     fn or_deaf<T>(&self, result: io::Result<T>) -> Poll<io::Result<T>> {
-        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
         match result {
-            Err(error) if matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset) => {
+            Err(error) if failure::has_hung_up(&error) => {
                 self.meter.deaf.set(true);
                 Poll::Pending
             }

@@ -129,6 +129,12 @@ pub enum RetryAfter {
     At(UnixMillis),
 }
 
+/// Whether `Retry-After` is heeded on an answer with this status: where RFC 9110 §10.2.3, RFC 9110 §15.5.14 and RFC 6585
+/// §4 give it a meaning.
+pub const fn may_ask_to_wait(status: u16) -> bool {
+    matches!(status, 300..=399 | 413 | 429 | 503)
+}
+
 /// What an answer says besides its status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Advice {

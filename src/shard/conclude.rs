@@ -2,7 +2,7 @@
 
 use crate::limits::SPARED_KEPT_MAX;
 use crate::message::Statuses;
-use crate::schedule::attempt::{Attempt, Failure, Outcome, RetryAfter, Verdict};
+use crate::schedule::attempt::{Attempt, Failure, Outcome, RetryAfter, Verdict, may_ask_to_wait};
 use crate::schedule::backoff::Backoff;
 use crate::schedule::breaker::Signal;
 use crate::time::{Millis, UnixMillis};
@@ -32,10 +32,9 @@ impl RetryRules {
         self.message_ttl.is_some_and(|ttl| now.since(accepted) >= ttl)
     }
 
-    /// The wait that an answer asks for (`Retry-After`), where that is heeded: on 429, 503, 413 and 3xx (RFC 9110
-    /// §10.2.3, RFC 6585 §4).
+    /// The wait that an answer asks for (`Retry-After`), where that is heeded.
     pub fn asked_wait(&self, attempt: &Attempt, now: UnixMillis) -> Option<Millis> {
-        if !matches!(attempt.status?, 300..=399 | 413 | 429 | 503) || attempt.outcome == Outcome::Delivered {
+        if !may_ask_to_wait(attempt.status?) || attempt.outcome == Outcome::Delivered {
             return None;
         }
         let wait = match attempt.advice.retry_after? {

@@ -8,6 +8,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::delivery::failure;
+
 /// What has gone over a connection, shared between the socket, which h2 owns, and those who use the connection.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
@@ -45,9 +47,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Metered<S> {
     /// Turns a failed write to a peer that hung up into waiting for as long as there may be something to read: it may
     /// have answered before it closed. (`delivery/wire.rs` does the same for HTTP/1.1.)
     fn or_deaf<T>(&self, result: io::Result<T>) -> Poll<io::Result<T>> {
-        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
         match result {
-            Err(error) if matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset) => {
+            Err(error) if failure::has_hung_up(&error) => {
                 self.meter.deaf.set(true);
                 self.poll_deaf()
             }

@@ -102,11 +102,9 @@ pub struct ShowOptions {
     id: String,
 }
 
-/// Options of `dispatcher dead replay`.
+/// Which letters something is to be done to.
 #[derive(Clone, Debug, Args)]
-pub struct ReplayOptions {
-    #[command(flatten)]
-    daemon: Daemon,
+struct Chosen {
     #[command(flatten)]
     filters: Filters,
     /// All of them
@@ -115,6 +113,15 @@ pub struct ReplayOptions {
     /// Only counts them, by origin and class
     #[arg(long)]
     dry_run: bool,
+}
+
+/// Options of `dispatcher dead replay`.
+#[derive(Clone, Debug, Args)]
+pub struct ReplayOptions {
+    #[command(flatten)]
+    daemon: Daemon,
+    #[command(flatten)]
+    chosen: Chosen,
     /// Letters per second, at most
     #[arg(long)]
     rate: Option<u32>,
@@ -129,13 +136,7 @@ pub struct RmOptions {
     #[command(flatten)]
     daemon: Daemon,
     #[command(flatten)]
-    filters: Filters,
-    /// All of them
-    #[arg(long)]
-    all: bool,
-    /// Only counts them, by origin and class
-    #[arg(long)]
-    dry_run: bool,
+    chosen: Chosen,
 }
 
 /// Why a command did not do what was asked.
@@ -207,10 +208,12 @@ impl Filters {
         }
         query
     }
+}
 
-    fn choice(&self, all: bool, dry_run: bool) -> form_urlencoded::Serializer<'static, String> {
-        let mut query = self.parameters();
-        for (name, flag) in [("all", all), ("dry_run", dry_run)] {
+impl Chosen {
+    fn parameters(&self) -> form_urlencoded::Serializer<'static, String> {
+        let mut query = self.filters.parameters();
+        for (name, flag) in [("all", self.all), ("dry_run", self.dry_run)] {
             if flag {
                 query.append_pair(name, "true");
             }
@@ -258,25 +261,25 @@ async fn show(client: &Client, options: &ShowOptions) -> Result<bool, DeadError>
 }
 
 async fn rm(client: &Client, options: &RmOptions) -> Result<bool, DeadError> {
-    let query = options.filters.choice(options.all, options.dry_run).finish();
+    let query = options.chosen.parameters().finish();
     let answer = client.ask(Method::POST, &format!("/-/dead-letters/delete?{query}")).await?;
-    if options.dry_run {
+    if options.chosen.dry_run {
         return told(&answer, options.daemon.json, &print::tally(&answer)).map(|()| true);
     }
     let (removed, unreadable) = (number(&answer, "removed"), number(&answer, "unreadable"));
     let kept = if unreadable > 0 { format!(", {unreadable} could not be read and are kept") } else { String::new() };
     told(&answer, options.daemon.json, &format!("{removed} deleted{kept}\n"))?;
-    let asked_for = options.filters.ids.len() as u64;
+    let asked_for = options.chosen.filters.ids.len() as u64;
     Ok(unreadable == 0 && removed >= asked_for)
 }
 
 async fn replay(client: &Client, options: &ReplayOptions) -> Result<bool, DeadError> {
-    let mut query = options.filters.choice(options.all, options.dry_run);
+    let mut query = options.chosen.parameters();
     if let Some(rate) = options.rate {
         query.append_pair("rate", &rate.to_string());
     }
     let answer = client.ask(Method::POST, &format!("/-/dead-letters/replay?{}", query.finish())).await?;
-    if options.dry_run {
+    if options.chosen.dry_run {
         return told(&answer, options.daemon.json, &print::tally(&answer)).map(|()| true);
     }
     let job = number(&answer, "job");
@@ -300,7 +303,7 @@ async fn replay(client: &Client, options: &ReplayOptions) -> Result<bool, DeadEr
     };
     told(&ended, options.daemon.json, &print::replay(&ended))?;
     let came_to_its_end = ended["cancelled"] == false && number(&ended, "unreadable") == 0;
-    Ok(came_to_its_end && number(&ended, "replayed") >= options.filters.ids.len() as u64)
+    Ok(came_to_its_end && number(&ended, "replayed") >= options.chosen.filters.ids.len() as u64)
 }
 
 /// Waits until a replay has ended; `None`: there is none. Shows how far it is, on a terminal.

@@ -241,9 +241,9 @@ pub const RAMP_PAUSE_MS_MIN: u64 = 10;
 /// A core that waits for its turn at an origin which is as busy as it may be looks again after this long, in
 /// milliseconds: should the one before it not take its turn.
 pub const TURN_MS_MAX: u64 = 20;
-/// Messages that are looked at per second for whether they have outlived `MESSAGE_TTL`: a millisecond or so of each
-/// second, in which five million are looked at in 40.
-pub const EXPIRY_SLOTS_MAX: u32 = 1 << 17;
+/// Messages that are looked at at a time for whether they have outlived `MESSAGE_TTL`: a quarter of a millisecond or so.
+/// Five million are looked at in 40 seconds.
+pub const EXPIRY_SLOTS_MAX: u32 = 1 << 15;
 /// How often that is done, in milliseconds.
 pub const EXPIRY_TICK_MS: u64 = 250;
 

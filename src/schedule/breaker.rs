@@ -102,10 +102,10 @@ impl Breaker {
     }
 
     /// What may begin, `in_flight` being in flight.
-    pub const fn permission(&self, in_flight: u32, now: u64) -> Permission {
+    pub fn permission(&self, in_flight: u32, now: u64) -> Permission {
         match self.circuit {
             Circuit::Open { probing: Some(_), .. } => Permission::Some(0),
-            Circuit::Open { next, .. } if next > now => Permission::Wait(later(next, self.held_until)),
+            Circuit::Open { next, .. } if next > now => Permission::Wait(next.max(self.held_until)),
             _ if self.held_until > now => Permission::Wait(self.held_until),
             Circuit::Open { .. } => Permission::Probe,
             Circuit::Closed { .. } => Permission::Some(self.allowed.saturating_sub(in_flight)),
@@ -186,10 +186,6 @@ impl Breaker {
         let wait = wait.min(self.rules.probe_max);
         self.circuit = Circuit::Open { wait, next: now.saturating_add(wait.0), probing: None };
     }
-}
-
-const fn later(a: u64, b: u64) -> u64 {
-    if a > b { a } else { b }
 }
 
 #[cfg(test)]

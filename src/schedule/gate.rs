@@ -138,8 +138,9 @@ impl Gate {
         Entry::Entered { probe }
     }
 
-    /// A delivery has ended; `hold_until` is a tick before which the origin asked not to be tried. Returns whether
-    /// a failure counts against its message: see [`Breaker::ended`]. A caller that waits here too is told by its bell, but not woken.
+    /// A delivery has ended; `hold_until` is a tick before which the origin asked not to be tried. Returns whether a
+    /// failure counts against its message: see [`Breaker::ended`]. A caller that waits here too is told by its bell, but
+    /// not woken.
     pub fn leave(
         &self,
         caller: Caller<'_>,

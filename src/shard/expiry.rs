@@ -13,10 +13,6 @@ use crate::limits::{ADOPT_READS_MAX, EXPIRY_SLOTS_MAX, EXPIRY_TICK_MS};
 use crate::message::MessageId;
 use crate::time::UnixMillis;
 
-/// Slots to look at per tick.
-const SLOTS: u32 = EXPIRY_SLOTS_MAX / 4;
-const _: () = assert!(EXPIRY_TICK_MS * 4 == 1000, "a tick is a quarter of a second");
-
 impl<D: Disk> Shard<D> {
     /// Ends what has outlived `MESSAGE_TTL`, for as long as the shard lives.
     pub async fn expiry_loop(&self) {
@@ -29,7 +25,7 @@ impl<D: Disk> Shard<D> {
             }
             let now = self.settings.clock.now();
             let before = UnixMillis(now.0.saturating_sub(ttl.0));
-            let overdue = self.state.borrow().overdue(&mut from, SLOTS, before);
+            let overdue = self.state.borrow().overdue(&mut from, EXPIRY_SLOTS_MAX, before);
             stream::iter(overdue).for_each_concurrent(ADOPT_READS_MAX, |id| self.expire_waiting(id)).await;
         }
     }

@@ -2,28 +2,25 @@
 //! durable, answer all of them in one write.
 //!
 //! Nothing is read while answers are due, so at any time at most one operation of the socket is pending, and none has
-//! to be dropped. What the bytes mean is decided in the pure files beside this one.
+//! to be dropped. What the bytes ask for is decided in `requests.rs`.
 
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::body::Decoder;
-use super::control_fields::Destination;
-use super::framing::Framing;
-use super::head::{self, Ask, Endpoint, Head};
+use super::Ingress;
+use super::head::Endpoint;
 use super::refusal::Refusal;
 use super::reply::{self, Document, Persistence};
-use super::scan::Scanner;
+use super::requests::{Event, Part, Reply, Requests};
 use super::watch::Lease;
-use super::{Ingress, outbound};
 use crate::disk::Disk;
-use crate::limits::{ANSWERS_BYTES_MAX, PIPELINE_MAX, READ_BYTES_MIN, REFUSED_BODY_BYTES_MAX};
-use crate::message::Draft;
+use crate::limits::{ANSWERS_BYTES_MAX, PIPELINE_MAX};
+use crate::message::Origin;
 use crate::metrics::Side;
 use crate::metrics::exposition::{CLASSIC, OPENMETRICS};
 use crate::net::Stream;
-use crate::shard::{Permit, Refused};
-use crate::time::{Millis, monotonic_now};
+use crate::shard::{Permit, Refused, Shard};
+use crate::time::monotonic_now;
 use crate::wal::ticket::{CommitFailed, Ticket};
 
 /// Serves a connection until it ends. Not cancel-safe: a dropped connection is cut off in the middle, though messages
@@ -49,8 +46,7 @@ enum Next {
 /// An answer that is due, in the order of the requests.
 struct Due {
     answer: Answer,
-    persistence: Persistence,
-    head_only: bool,
+    reply: Reply,
 }
 
 enum Answer {
@@ -65,66 +61,22 @@ enum Answer {
     Continue,
 }
 
-impl Answer {
-    /// Whether the connection ends after it in any case.
-    const fn closes(&self) -> bool {
-        match self {
-            Self::Refused(refusal) => refusal.closes(),
-            Self::Accepted { .. } | Self::Endpoint(_) | Self::Continue => false,
-        }
-    }
-}
-
-/// Whether the body of a request that was not admitted is read and thrown away, so that its connection lives on. A
-/// client that waits for a 100 may or may not send its body after another answer (RFC 9110 §10.1.1), so it is not then.
-const fn is_skipped(framing: Framing, expects_continue: bool) -> bool {
-    match framing {
-        Framing::Empty => true,
-        Framing::Length(bytes) => bytes <= REFUSED_BODY_BYTES_MAX && !expects_continue,
-        Framing::Chunked => false,
-    }
-}
-
-/// What the next bytes belong to.
-enum Expected {
-    Head(Scanner),
-    Body(Incoming),
-    /// To nothing: the last answer is due. `unread`: the peer may still be sending the request it answers.
-    End {
-        unread: bool,
-    },
-}
-
-/// A request whose body is being read.
-struct Incoming {
-    purpose: Purpose,
-    framing: Framing,
-    persistence: Persistence,
-    head_only: bool,
-    decoder: Decoder,
+/// How far a body has come.
+#[derive(Clone, Copy)]
+struct Progress {
     since_ms: u64,
     /// Bytes read since then.
     received: u64,
 }
 
-/// What becomes of a request when its body is there.
-enum Purpose {
-    /// It is submitted.
-    Message { timeout: Option<Millis>, permit: Permit },
-    /// It is answered so, whatever its body.
-    Answer(Answer),
-}
-
 struct Connection<S: Stream, D: Disk> {
     lease: Lease<S>,
     ingress: Rc<Ingress<S, D>>,
-    /// What was read; used up to `start`.
-    input: Vec<u8>,
-    start: usize,
-    expected: Expected,
-    destination: Option<Destination>,
-    /// The outbound head of the request that is being read.
-    outbound: Vec<u8>,
+    requests: Requests,
+    /// The memory of the message whose body is being read.
+    permit: Option<Permit>,
+    /// How far the body that is being read has come.
+    progress: Option<Progress>,
     due: Vec<Due>,
     output: Vec<u8>,
     /// When the first request of this turn was complete.
@@ -138,11 +90,9 @@ impl<S: Stream, D: Disk> Connection<S, D> {
         Self {
             lease,
             ingress,
-            input: Vec::with_capacity(READ_BYTES_MIN),
-            start: 0,
-            expected: Expected::Head(Scanner::default()),
-            destination: None,
-            outbound: Vec::new(),
+            requests: Requests::default(),
+            permit: None,
+            progress: None,
             due: Vec::new(),
             output: Vec::new(),
             complete_at: None,
@@ -166,142 +116,54 @@ impl<S: Stream, D: Disk> Connection<S, D> {
         }
     }
 
-    /// Takes requests from the input while they are complete, up to the pipelining depth.
+    /// Takes requests while they are complete, up to the pipelining depth.
     fn take_requests(&mut self) -> Next {
+        let (shard, rules) = (&self.ingress.shard, &self.ingress.settings.rules);
         while self.due.len() < PIPELINE_MAX {
-            let more = match std::mem::replace(&mut self.expected, Expected::End { unread: true }) {
-                Expected::Head(scanner) => self.take_head(scanner),
-                Expected::Body(incoming) => self.take_body(incoming),
-                Expected::End { unread } => {
-                    self.expected = Expected::End { unread };
-                    return if unread || self.start < self.input.len() { Next::Linger } else { Next::End };
+            let (answer, reply) = match self.requests.next(rules) {
+                Event::Read => return Next::Read,
+                Event::End { unread: true } => return Next::Linger,
+                Event::End { unread: false } => return Next::End,
+                Event::Admit { origin, message_bytes } => {
+                    match admit(shard, origin, message_bytes) {
+                        Ok(permit) => {
+                            self.permit = Some(permit);
+                            self.requests.admit(rules);
+                        }
+                        Err(refused) => self.requests.refuse(refused.into(), rules),
+                    }
+                    continue;
+                }
+                Event::Continue => (Answer::Continue, Reply { persistence: Persistence::Open, head_only: false }),
+                Event::Message { draft, reply } => {
+                    let permit = self.permit.take().expect("a message was admitted");
+                    match shard.submit(draft) {
+                        Ok(ticket) => (Answer::Accepted { ticket, _permit: permit }, reply),
+                        Err(refused) => {
+                            let refusal = Refusal::from(refused);
+                            let closes = refusal.closes();
+                            if closes {
+                                self.requests.end();
+                            }
+                            let persistence = if closes { Persistence::Close } else { reply.persistence };
+                            (Answer::Refused(refusal), Reply { persistence, ..reply })
+                        }
+                    }
+                }
+                Event::Endpoint { endpoint, reply } => (Answer::Endpoint(endpoint), reply),
+                Event::Refused { refusal, reply } => {
+                    // Of a body that was cut off.
+                    self.permit = None;
+                    (Answer::Refused(refusal), reply)
                 }
             };
-            if !more {
-                return Next::Read;
+            if !matches!(answer, Answer::Continue) {
+                self.progress = None;
+                self.complete_at.get_or_insert_with(monotonic_now);
             }
+            self.due.push(Due { answer, reply });
         }
         Next::Take
-    }
-
-    /// Each `take_…` returns whether to go on; `false` means that more must be read.
-    fn take_head(&mut self, mut scanner: Scanner) -> bool {
-        let settings = &self.ingress.settings;
-        let input = &self.input[self.start..];
-        let span = match scanner.scan(input, settings.head_bytes_max) {
-            Ok(Some(span)) => span,
-            Ok(None) => {
-                self.expected = Expected::Head(scanner);
-                return false;
-            }
-            Err(refusal) => return self.refuse_head(refusal),
-        };
-        let head = &input[span.start..span.end];
-        match head::parse(head, &settings.rules, &mut self.destination, &mut self.outbound) {
-            Ok(head) => {
-                self.start += span.end;
-                self.begin(head)
-            }
-            Err(refusal) => self.refuse_head(refusal),
-        }
-    }
-
-    /// Admits a request whose head is complete, and takes what is there of its body.
-    fn begin(&mut self, head: Head) -> bool {
-        let Head { ask, framing, persistence, expects_continue, head_only } = head;
-        let purpose = match ask {
-            Ask::Message { timeout } => match self.admit(self.outbound.len() + self.body_bytes(framing)) {
-                Ok(permit) => Purpose::Message { timeout, permit },
-                Err(refused) => Purpose::Answer(Answer::Refused(refused.into())),
-            },
-            Ask::Endpoint(endpoint) => Purpose::Answer(Answer::Endpoint(endpoint)),
-            Ask::Refused(refusal) => Purpose::Answer(Answer::Refused(refusal)),
-        };
-        let purpose = match purpose {
-            Purpose::Answer(answer) if answer.closes() || !is_skipped(framing, expects_continue) => {
-                return self.end_with(answer, head_only);
-            }
-            purpose => purpose,
-        };
-        let decoder = Decoder::new(framing, self.ingress.settings.rules.body_bytes_max);
-        if expects_continue && decoder.missing() > 0 && self.start == self.input.len() {
-            self.due.push(Due { answer: Answer::Continue, persistence: Persistence::Open, head_only: false });
-        }
-        let since_ms = self.ingress.clock.now_ms.get();
-        self.take_body(Incoming { purpose, framing, persistence, head_only, decoder, since_ms, received: 0 })
-    }
-
-    fn admit(&self, message_bytes: usize) -> Result<Permit, Refused> {
-        let (shard, destination) = (&self.ingress.shard, self.destination.as_ref());
-        let origin = destination.expect("the head of a message put it there").origin();
-        shard.admit_origin(origin.borrowed(), message_bytes)?;
-        shard.admit(message_bytes)
-    }
-
-    /// What to admit for a body, in bytes. The length of a chunked one is unknown: what the buffer holds, and then
-    /// more as it grows.
-    fn body_bytes(&self, framing: Framing) -> usize {
-        match framing {
-            Framing::Empty => 0,
-            Framing::Length(bytes) => bytes,
-            Framing::Chunked => self.input.capacity(),
-        }
-    }
-
-    fn take_body(&mut self, mut incoming: Incoming) -> bool {
-        match incoming.decoder.decode(&mut self.input[self.start..]) {
-            Ok(true) => {
-                self.finish(incoming);
-                true
-            }
-            Ok(false) => {
-                self.expected = Expected::Body(incoming);
-                false
-            }
-            Err(refusal) => self.end_with(Answer::Refused(refusal), incoming.head_only),
-        }
-    }
-
-    /// Submits a request that is complete, or notes what to answer instead.
-    fn finish(&mut self, incoming: Incoming) {
-        let Incoming { purpose, framing, persistence, head_only, decoder, .. } = incoming;
-        self.complete_at.get_or_insert_with(monotonic_now);
-        let answer = match purpose {
-            Purpose::Message { timeout, permit } => {
-                let body = &self.input[self.start..self.start + decoder.decoded()];
-                if framing == Framing::Chunked {
-                    outbound::push_content_length(&mut self.outbound, body.len());
-                }
-                let destination = self.destination.as_ref().expect("the head of a message put it there");
-                let draft = Draft { origin: destination.origin(), timeout, head: &self.outbound, body };
-                match self.ingress.shard.submit(draft) {
-                    Ok(ticket) => Answer::Accepted { ticket, _permit: permit },
-                    Err(refused) => Answer::Refused(refused.into()),
-                }
-            }
-            Purpose::Answer(answer) => answer,
-        };
-        self.start += decoder.used();
-        let persistence = if answer.closes() { Persistence::Close } else { persistence };
-        self.due.push(Due { answer, persistence, head_only });
-        self.expected = match persistence {
-            Persistence::Close => Expected::End { unread: false },
-            Persistence::Open | Persistence::OpenOnRequest => Expected::Head(Scanner::default()),
-        };
-    }
-
-    /// Refuses the request whose head is at the start of the input.
-    fn refuse_head(&mut self, refusal: Refusal) -> bool {
-        let input = &self.input[self.start..];
-        let head_only = input.strip_prefix(b"\r\n").unwrap_or(input).starts_with(b"HEAD ");
-        self.end_with(Answer::Refused(refusal), head_only)
-    }
-
-    /// The last answer of this connection: what follows in the input is never taken for a request.
-    fn end_with(&mut self, answer: Answer, head_only: bool) -> bool {
-        self.due.push(Due { answer, persistence: Persistence::Close, head_only });
-        self.expected = Expected::End { unread: true };
-        true
     }
 
     /// Writes every answer that is due, in order, and says what comes next.
@@ -311,7 +173,7 @@ impl<S: Stream, D: Disk> Connection<S, D> {
         for mut one in due.drain(..) {
             left -= 1;
             if left == 0 && self.shall_close() {
-                one.persistence = Persistence::Close;
+                one.reply.persistence = Persistence::Close;
                 next = Next::Linger;
             }
             self.push_answer(one).await;
@@ -327,12 +189,12 @@ impl<S: Stream, D: Disk> Connection<S, D> {
     /// Whether the answer at hand is to be the last: asked for by us, and between two requests.
     fn shall_close(&self) -> bool {
         let wanted = self.lease.cut().is_some() || self.ingress.shard.draining();
-        wanted && matches!(self.expected, Expected::Head(_))
+        wanted && matches!(self.requests.part(), Some(Part::Nothing | Part::Head))
     }
 
     /// Appends an answer to the output, waiting for the disk if it must.
     async fn push_answer(&mut self, due: Due) {
-        let Due { answer, persistence, head_only } = due;
+        let Due { answer, reply: Reply { persistence, head_only } } = due;
         let refusal = match answer {
             Answer::Accepted { ticket, .. } => {
                 self.lease.enter_answer();
@@ -369,6 +231,11 @@ impl<S: Stream, D: Disk> Connection<S, D> {
         let document = Document { status, media_type, content: content.as_bytes() };
         reply::push_document(&mut self.output, &self.ingress.clock.date.get(), &document, persistence, head_only);
     }
+}
+
+fn admit<D: Disk>(shard: &Shard<D>, origin: &Origin, message_bytes: usize) -> Result<Permit, Refused> {
+    shard.admit_origin(origin.borrowed(), message_bytes)?;
+    shard.admit(message_bytes)
 }
 
 // The half that touches the socket.

@@ -17,11 +17,13 @@ use crate::metrics::RefusedReason;
 use crate::metrics::exposition::takes_openmetrics;
 use crate::time::Millis;
 
-/// What a head is measured by.
+/// What a request is measured by.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// For the `X-Dispatcher-*` fields.
     pub control: ControlRules,
+    /// Longest head in bytes (`MAX_HEAD`).
+    pub head_bytes_max: usize,
     /// Longest body in bytes (`MAX_BODY`).
     pub body_bytes_max: usize,
 }

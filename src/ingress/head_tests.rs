@@ -14,6 +14,7 @@ const RULES: Rules = Rules {
         is_own_address: |address| address.is_loopback(),
         policy: Policy::DEFAULT,
     },
+    head_bytes_max: 64 << 10,
     body_bytes_max: 1 << 20,
 };
 

@@ -28,6 +28,8 @@ pub mod listener;
 pub mod outbound;
 // Why a request is refused.
 pub mod refusal;
+// What the bytes of a connection ask for.
+pub mod requests;
 // Everything that can be answered.
 pub mod reply;
 // Finds the end of a head.
@@ -46,8 +48,6 @@ use watch::{Connections, Lease};
 pub struct Settings {
     /// What a head is measured by.
     pub rules: head::Rules,
-    /// Longest head in bytes (`MAX_HEAD`).
-    pub head_bytes_max: usize,
     /// This shard's share of `MAX_CONNECTIONS`.
     pub connections_max: usize,
     /// From the first byte of a head to its last (`HEAD_TIMEOUT`).

@@ -82,8 +82,7 @@ pub fn ingress_settings(start: &CoreStart) -> ingress::Settings {
         policy: config.origin_policy.clone(),
     };
     ingress::Settings {
-        rules: Rules { control, body_bytes_max: to_usize(config.max_body) },
-        head_bytes_max: to_usize(config.max_head),
+        rules: Rules { control, head_bytes_max: to_usize(config.max_head), body_bytes_max: to_usize(config.max_body) },
         connections_max: config.max_connections.div_ceil(start.shards) as usize,
         head_timeout: config.head_timeout,
         body_timeout: config.body_timeout,

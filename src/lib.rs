@@ -7,6 +7,9 @@ pub mod limits;
 // Instants and durations, and the only functions that read a clock.
 pub mod time;
 
+// Values that may change while the daemon runs.
+pub mod reload;
+
 // The nouns: message ids, origins, drafts.
 pub mod message;
 

@@ -10,6 +10,8 @@ pub mod backend;
 pub mod core;
 // What a core reads while it serves.
 mod recovery;
+// What is read again on SIGHUP.
+pub mod reload;
 // What each part is told by the configuration.
 mod shares;
 
@@ -18,11 +20,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustix::process::Resource;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::backend::Backend;
 use self::core::{CoreError, CoreStart};
+use self::reload::{Reloader, Reloads};
 use crate::admin;
 use crate::config::{Config, Listen};
 use crate::control::{Control, Shared};
@@ -89,7 +92,11 @@ pub fn chain(error: &dyn Error) -> String {
 }
 
 /// Runs the daemon until it is told to stop (SIGTERM, SIGINT) or cannot go on.
+///
+/// SIGHUP ends it at no time: from the start on it is heard, and makes it read again what [`reload`] names.
 pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let hangup = runtime.block_on(async { signal(SignalKind::hangup()) })?;
     let descriptors = raise_descriptor_limit();
     let _locks = [lock::lock(&config.transaction_log)?, lock::lock(&config.dead_letter)?];
     let backend = backend::choose(config.io_backend).map_err(ServerError::Backend)?;
@@ -128,15 +135,16 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
         threads.push(spawn_core(backend, start)?);
     }
     drop(ready);
+    let reloader = Reloads::default().start()?;
     let memory_bytes = memory_sum(&config);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), backend = backend.as_str(), shards, descriptors, memory_bytes,
         log = %config.transaction_log.display(), "starting"
     );
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
     let settings = admin::Settings { token: config.admin_token.clone(), origin_scheme: config.origin_scheme };
-    let attending = attend(Attended { admin, settings, data, control, stop, readies, threads, backend });
+    let attending =
+        attend(Attended { admin, settings, data, control, stop, readies, threads, backend, hangup, reloader });
     local.block_on(&runtime, attending)
 }
 
@@ -149,6 +157,8 @@ struct Attended {
     readies: mpsc::Receiver<u32>,
     threads: Vec<CoreThread>,
     backend: Backend,
+    hangup: Signal,
+    reloader: Reloader,
 }
 
 struct CoreThread {
@@ -179,6 +189,7 @@ async fn attend(mut attended: Attended) -> Result<(), ServerError> {
             },
             _ = terminate.recv() => stopping = stop(&attended.stop, stopping),
             _ = interrupt.recv() => stopping = stop(&attended.stop, stopping),
+            _ = attended.hangup.recv() => attended.reloader.reload(),
             Some(_) = attended.readies.recv(), if waiting > 0 => {
                 waiting -= 1;
                 if waiting == 0 {

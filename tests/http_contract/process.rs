@@ -2,6 +2,8 @@
 
 use std::net::TcpListener;
 
+use rustix::process::Signal;
+
 use crate::support::{Daemon, run};
 use dispatcher::config::table::VARIABLES;
 
@@ -152,5 +154,16 @@ fn a_typo_in_a_variable_is_warned_about_and_does_not_stop_the_start() {
     let daemon = Daemon::start(&[("RETRYLIMT", "5")]);
     let warning = daemon.log_line("RETRYLIMIT");
     assert!(warning.contains("\"WARN\"") && warning.contains("RETRYLIMT"), "{warning}");
+    assert_eq!(daemon.connect().get("/-/ready").status, 200);
+}
+
+#[test]
+fn a_hangup_neither_ends_nor_drains_a_daemon_that_has_nothing_to_reload() {
+    let daemon = Daemon::start(&[]);
+    let mut kept = daemon.connect();
+    assert_eq!(kept.get("/-/ready").status, 200);
+    daemon.signal(Signal::HUP);
+    assert!(daemon.log_line("SIGHUP").contains("\"INFO\""));
+    assert_eq!(kept.get("/-/ready").status, 200);
     assert_eq!(daemon.connect().get("/-/ready").status, 200);
 }

@@ -14,7 +14,7 @@ pub const STACK: &[(&str, &[&str])] = &[
         "server",
         &[
             "admin", "ingress", "delivery", "control", "shard", "wal", "metrics", "schedule", "disk", "net", "config",
-            "message", "time", "limits",
+            "message", "reload", "time", "limits",
         ],
     ),
     (
@@ -48,6 +48,7 @@ pub const STACK: &[(&str, &[&str])] = &[
     ("telemetry", &["config"]),
     ("config", &["message", "time", "limits"]),
     ("message", &["time", "limits"]),
+    ("reload", &[]),
     ("time", &[]),
     ("limits", &[]),
 ];
@@ -66,6 +67,7 @@ pub const SPAWNS: &[(&str, &str)] = &[
     ("src/ingress/listener.rs", "a task per connection"),
     ("src/server/core.rs", "the loops of a core, which end with its runtime"),
     ("src/server/mod.rs", "a thread per core, and the admin listener"),
+    ("src/server/reload.rs", "the thread that reads files again"),
     ("src/disk/names.rs", "blocking calls on names and files"),
     ("src/server/backend.rs", "the probe for io_uring, which must not spoil a core's own thread"),
     ("src/demo/daemon.rs", "the child process"),

@@ -161,6 +161,16 @@ pub const SWEEP_MS_MAX: u64 = 250;
 /// See [`SWEEP_MS_MAX`].
 pub const SWEEP_MS_MIN: u64 = 10;
 
+/// What a TLS session holds of answers that the peer's buffers have not taken yet, in bytes: two records.
+pub const TLS_UNSENT_BYTES_MAX: usize = 32 << 10;
+
+/// What a connection takes more under TLS, in bytes: the session, a record that is not complete, one that is decrypted and
+/// not read yet (16 KiB each, and what frames them), and what is unsent.
+pub const TLS_CONNECTION_BYTES: usize = 80 << 10;
+
+/// A file of certificates or keys, in bytes: a bundle of all public roots has a quarter of that.
+pub const TLS_FILE_BYTES_MAX: u64 = 1 << 20;
+
 /// Connections the kernel holds for a listener that is not quick enough; it takes the lesser of this and
 /// `net.core.somaxconn`.
 pub const ACCEPT_BACKLOG: i32 = 4096;
@@ -302,6 +312,10 @@ const _: () = assert!(POOL_IDLE_PER_ORIGIN_MAX <= POOL_IDLE_MAX, "one origin's s
 const _: () = assert!(ANSWER_BYTES_MAX <= DRAIN_BYTES_MAX, "what is kept of an answer is drained");
 const _: () = assert!(REFUSED_BODY_BYTES_MAX < READ_BYTES_MIN, "a refused body fits the smallest buffer");
 const _: () = assert!(READ_BYTES_KEPT >= READ_BYTES_MIN, "a buffer of the first size is kept");
+const _: () = assert!(
+    TLS_CONNECTION_BYTES >= TLS_UNSENT_BYTES_MAX + 2 * (16 << 10),
+    "a session's buffers are counted among the memory of a connection"
+);
 const _: () = assert!(SWEEP_MS_MIN <= SWEEP_MS_MAX, "a sweep has an interval");
 const _: () = assert!(usize::BITS == 64, "sizes on disk and sizes in memory convert without loss");
 

@@ -68,6 +68,13 @@ pub const VARIABLES: &[Variable] = &[
     variable("BODY_TIMEOUT", "30s", "without progress while a body is read"),
     variable("IDLE_TIMEOUT", "75s", "between requests on a kept connection"),
     variable("SHUTDOWN_TIMEOUT", "25s", "for attempts in flight after SIGTERM"),
+    variable("TLS_CERT", "", "PEM file with the certificate of LISTEN, which then speaks TLS; read again on SIGHUP"),
+    variable("TLS_KEY", "", "PEM file with its key; read again on SIGHUP"),
+    variable(
+        "TLS_CLIENT_CA",
+        "",
+        "PEM file with roots of clients, which then must show a certificate; read again on SIGHUP",
+    ),
     variable("TLS_CA", "", "PEM file with further roots for https origins"),
     variable("ADMIN_LISTEN", "127.0.0.1:8081", "listener for metrics, health and dead letters"),
     variable(
@@ -157,8 +164,6 @@ mod tests {
             "LISTEN_PID",
             "LISTEN_FDNAMES",
             "RUST_LOG",
-            "TLS_CERT",
-            "TLS_KEY",
             "HOME",
             "PATH",
             "LANG",

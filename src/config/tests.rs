@@ -77,6 +77,10 @@ const CASES: &[(&str, &[&str], &[&str])] = &[
     ("BODY_TIMEOUT", &["1", "1h"], &["0", "-1s"]),
     ("IDLE_TIMEOUT", &["1", "1d"], &["0", "1 m"]),
     ("SHUTDOWN_TIMEOUT", &["1", "90s"], &["0", "soon"]),
+    // Not alone.
+    ("TLS_CERT", &[], &["/etc/certificate.pem"]),
+    ("TLS_KEY", &[], &["/etc/key.pem"]),
+    ("TLS_CLIENT_CA", &[], &["/etc/clients.pem"]),
     ("TLS_CA", &["/etc/roots.pem"], &[]),
     ("ADMIN_LISTEN", &["127.0.0.1:0", ":9090", "[::]:9090"], &["8081", "", "unix:/run/x"]),
     (
@@ -125,6 +129,9 @@ fn values_arrive_in_the_field_of_their_name() {
         ("MAX_BODY", "1MiB"),
         ("ORIGIN_ALLOW", "b,10.0.0.0/8"),
         ("ORIGIN_DENY", "10.0.0.1"),
+        ("TLS_CERT", "/c.pem"),
+        ("TLS_KEY", "/k.pem"),
+        ("TLS_CLIENT_CA", "/clients.pem"),
         ("TLS_CA", "/ca.pem"),
         ("LOG_FORMAT", "json"),
     ]);
@@ -135,6 +142,8 @@ fn values_arrive_in_the_field_of_their_name() {
     assert_eq!((config.event_sourcing, config.backoff_factor), (true, 1.5));
     assert_eq!((config.origin_scheme, config.max_body), (Scheme::Https, 1 << 20));
     assert_eq!((config.tls_ca, config.log_format), (Some("/ca.pem".into()), LogFormat::Json));
+    let tls = [config.tls_cert, config.tls_key, config.tls_client_ca];
+    assert_eq!(tls, ["/c.pem", "/k.pem", "/clients.pem"].map(|path| Some(path.into())));
     let verdicts = ["b", "c", "10.0.0.1", "10.0.0.2"].map(|host| config.origin_policy.judge_host(host).is_ok());
     assert_eq!(verdicts, [true, true, false, true]);
 }
@@ -166,6 +175,12 @@ fn contradictions_name_both_sides() {
         (
             &[("DEAD_LETTER", "transaction.log")],
             "DEAD_LETTER=\"transaction.log\": expected another directory than TRANSACTION_LOG",
+        ),
+        (&[("TLS_CERT", "/c")], "TLS_CERT=\"/c\": expected TLS_KEY beside it, which is not set"),
+        (&[("TLS_KEY", "/k")], "TLS_KEY=\"/k\": expected TLS_CERT beside it, which is not set"),
+        (
+            &[("TLS_CLIENT_CA", "/a")],
+            "TLS_CLIENT_CA=\"/a\": expected TLS_CERT and TLS_KEY beside it, which are not set",
         ),
         (&[("LISTEN", ":8081")], "ADMIN_LISTEN=\"127.0.0.1:8081\": expected another address than LISTEN=\":8081\""),
     ] {

@@ -138,6 +138,11 @@ impl Raw {
         Ok(PathBuf::from(self.get(name)?.text))
     }
 
+    /// A path that need not be set.
+    fn file(&self, name: &'static str) -> Option<PathBuf> {
+        self.text(name).map(|set| PathBuf::from(set.text))
+    }
+
     /// A secret that fits `Authorization: Bearer` (RFC 6750 §2.1); its value is not told.
     fn token(&self, name: &'static str) -> Result<Option<Secret>, ConfigError> {
         let Some(set) = self.text(name) else { return Ok(None) };
@@ -159,7 +164,7 @@ impl Raw {
         let log_share = |text: &str| values::decimal(text).filter(|share| *share > 0.0 && *share <= 1.0);
         let retries = self.number("RETRYLIMIT", 0..=RETRIES_MAX.into())?;
         let transaction_log = self.path("TRANSACTION_LOG")?;
-        let dead_letter = self.text("DEAD_LETTER").map(|set| PathBuf::from(set.text));
+        let dead_letter = self.file("DEAD_LETTER");
         let config = Config {
             dead_letter: dead_letter.unwrap_or_else(|| transaction_log.join("dead-letter")),
             transaction_log,
@@ -200,7 +205,10 @@ impl Raw {
             body_timeout: self.duration("BODY_TIMEOUT")?,
             idle_timeout: self.duration("IDLE_TIMEOUT")?,
             shutdown_timeout: self.duration("SHUTDOWN_TIMEOUT")?,
-            tls_ca: self.text("TLS_CA").map(|set| PathBuf::from(set.text)),
+            tls_cert: self.file("TLS_CERT"),
+            tls_key: self.file("TLS_KEY"),
+            tls_client_ca: self.file("TLS_CLIENT_CA"),
+            tls_ca: self.file("TLS_CA"),
             admin_listen: self.listen("ADMIN_LISTEN")?,
             admin_token: self.token("ADMIN_TOKEN")?,
             io_backend: self.get("IO_BACKEND")?.choose(&[
@@ -269,6 +277,21 @@ impl Raw {
                 config.dead_letter != config.transaction_log,
                 "DEAD_LETTER",
                 "another directory than TRANSACTION_LOG".to_owned(),
+            ),
+            (
+                config.tls_cert.is_none() || config.tls_key.is_some(),
+                "TLS_CERT",
+                "TLS_KEY beside it, which is not set".to_owned(),
+            ),
+            (
+                config.tls_key.is_none() || config.tls_cert.is_some(),
+                "TLS_KEY",
+                "TLS_CERT beside it, which is not set".to_owned(),
+            ),
+            (
+                config.tls_client_ca.is_none() || config.tls_cert.is_some(),
+                "TLS_CLIENT_CA",
+                "TLS_CERT and TLS_KEY beside it, which are not set".to_owned(),
             ),
             (
                 !config.admin_listen.overlaps(config.listen),

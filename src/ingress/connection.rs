@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::Ingress;
+use super::handshake::{self, Handshake};
 use super::head::Endpoint;
 use super::refusal::Refusal;
 use super::reply::{self, Document, Persistence};
@@ -26,7 +27,16 @@ use crate::wal::ticket::{CommitFailed, Ticket};
 /// Serves a connection until it ends. Not cancel-safe: a dropped connection is cut off in the middle, though messages
 /// that were submitted stay so.
 pub async fn serve<S: Stream, D: Disk>(lease: Lease<S>, ingress: Rc<Ingress<S, D>>) {
-    Connection::new(lease, Rc::clone(&ingress)).run().await;
+    match handshake::wait(&lease, &ingress).await {
+        Handshake::Done => Connection::new(lease, Rc::clone(&ingress)).run().await,
+        Handshake::InClear => {
+            let mut connection = Connection::new(lease, Rc::clone(&ingress));
+            connection.requests.refuse(handshake::speaks_tls(), &ingress.settings.rules);
+            connection.run().await;
+        }
+        Handshake::Failed => Connection::new(lease, Rc::clone(&ingress)).linger().await,
+        Handshake::Over => drop(lease),
+    }
     ingress.shard.metrics().connection_closed(Side::In);
 }
 

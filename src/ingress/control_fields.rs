@@ -18,6 +18,8 @@ pub struct ControlRules {
     pub timeout_max: Millis,
     /// Port of the data listener.
     pub own_port: u16,
+    /// What it speaks.
+    pub own_scheme: Scheme,
     /// Whether an address is one of this host's own.
     pub is_own_address: fn(IpAddr) -> bool,
     /// Where messages may go.
@@ -189,6 +191,7 @@ mod tests {
         origin_scheme: Scheme::Http,
         timeout_max: Millis(1_800_000),
         own_port: 8080,
+        own_scheme: Scheme::Http,
         is_own_address: |address| address == IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 7)),
         policy: Policy::DEFAULT,
     };

@@ -41,6 +41,7 @@ pub(super) const SETTINGS: Settings = Settings {
             origin_scheme: Scheme::Http,
             timeout_max: Millis(1_800_000),
             own_port: 1,
+            own_scheme: Scheme::Http,
             is_own_address: listener::is_own_address,
             policy: Policy::DEFAULT,
         },

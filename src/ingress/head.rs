@@ -309,7 +309,7 @@ impl<'b> Fields<'b> {
         let timeout_max = rules.control.timeout_max;
         let timeout = self.timeout.map(|value| control_fields::parse_timeout(value, timeout_max)).transpose()?;
         let Some((name, value)) = self.origin.or(self.alias) else {
-            return self.endpoint(message).map(Ask::Endpoint);
+            return self.endpoint(message, rules).map(Ask::Endpoint);
         };
         let destination = Destination::read(name, value, &rules.control, destination)?;
         if let (Some(_), Some((alias, other))) = (self.origin, self.alias) {
@@ -327,7 +327,7 @@ impl<'b> Fields<'b> {
         Ok(Ask::Message { timeout })
     }
 
-    fn endpoint(&self, message: &outbound::Message<'_>) -> Result<Endpoint, Refusal> {
+    fn endpoint(&self, message: &outbound::Message<'_>, rules: &Rules) -> Result<Endpoint, Refusal> {
         let (method, target) = (message.method, message.target);
         if method == "GET" || method == "HEAD" {
             match Endpoint::at(target.path()) {
@@ -340,7 +340,7 @@ impl<'b> Fields<'b> {
                 None => {}
             }
         }
-        Err(target::no_origin(method, target, self.host.unwrap_or_default()))
+        Err(target::no_origin(method, target, rules.control.own_scheme, self.host.unwrap_or_default()))
     }
 }
 

@@ -11,6 +11,7 @@ const RULES: Rules = Rules {
         origin_scheme: Scheme::Http,
         timeout_max: Millis(1_800_000),
         own_port: 8080,
+        own_scheme: Scheme::Http,
         is_own_address: |address| address.is_loopback(),
         policy: Policy::DEFAULT,
     },

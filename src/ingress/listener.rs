@@ -145,18 +145,18 @@ pub fn is_own_address(address: IpAddr) -> bool {
 /// Cancel-safe: if dropped, no more is accepted and deadlines are no longer enforced, but connections live on.
 pub async fn run<S: Stream, D: Disk>(
     listener: TcpListener,
-    wrap: fn(TcpStream) -> io::Result<S>,
+    wrap: impl Fn(TcpStream) -> io::Result<S>,
     ingress: Rc<Ingress<S, D>>,
 ) {
     let accepting = async {
         tokio::select! {
             biased;
             () = ingress.shard.drain_started() => {}
-            () = accept_forever(&listener, wrap, &ingress) => {}
+            () = accept_forever(&listener, &wrap, &ingress) => {}
         }
         // Who has connected may have sent a request already: it gets its 503 rather than a reset.
         while let Some(Ok((socket, _))) = listener.accept().now_or_never() {
-            take(socket, wrap, &ingress);
+            take(socket, &wrap, &ingress);
         }
         drop(listener);
         ingress.connections.close_idle();
@@ -172,7 +172,7 @@ pub async fn run<S: Stream, D: Disk>(
 /// Accepts for ever. Cancel-safe: nothing is accepted and then lost.
 async fn accept_forever<S: Stream, D: Disk>(
     listener: &TcpListener,
-    wrap: fn(TcpStream) -> io::Result<S>,
+    wrap: &impl Fn(TcpStream) -> io::Result<S>,
     ingress: &Rc<Ingress<S, D>>,
 ) {
     let mut pause_ms = ACCEPT_PAUSE_MS_MIN;
@@ -202,7 +202,11 @@ fn is_exhaustion(error: &io::Error) -> bool {
 }
 
 /// Serves an accepted connection, for which an idle one may have to make room.
-fn take<S: Stream, D: Disk>(socket: TcpStream, wrap: fn(TcpStream) -> io::Result<S>, ingress: &Rc<Ingress<S, D>>) {
+fn take<S: Stream, D: Disk>(
+    socket: TcpStream,
+    wrap: &impl Fn(TcpStream) -> io::Result<S>,
+    ingress: &Rc<Ingress<S, D>>,
+) {
     let connections = &ingress.connections;
     if connections.open() >= ingress.settings.connections_max && !connections.close_oldest_idle() {
         return refuse(socket, ingress);
@@ -218,14 +222,17 @@ fn take<S: Stream, D: Disk>(socket: TcpStream, wrap: fn(TcpStream) -> io::Result
 }
 
 /// Answers 503 and closes. Nothing waits: the send buffer of a new socket holds the answer, and only what has arrived
-/// already is read, so that closing does not make the kernel reset the connection over it (RFC 9112 §9.6).
+/// already is read, so that closing does not make the kernel reset the connection over it (RFC 9112 §9.6). Before a
+/// handshake there is no way to answer, and to make one is what there is no room for: such a connection is only closed.
 fn refuse<S: Stream, D: Disk>(socket: TcpStream, ingress: &Ingress<S, D>) {
     let refusal = Refusal::new(RefusedReason::Connections, "MAX_CONNECTIONS are open, and all of them are busy.");
     let mut answer = Vec::new();
     ingress.refuse(&mut answer, &refusal, Persistence::Close, false);
     // An error, here and below, means that the peer has gone.
     let Ok(mut socket) = socket.into_std() else { return };
-    let _ = socket.write_all(&answer);
+    if S::IN_CLEAR {
+        let _ = socket.write_all(&answer);
+    }
     let _ = socket.shutdown(Shutdown::Write);
     let _ = socket.read(&mut [0; READ_BYTES_MIN]);
 }

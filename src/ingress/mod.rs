@@ -20,6 +20,8 @@ pub mod connection;
 pub mod control_fields;
 // Where a body ends.
 pub mod framing;
+// Before the first request.
+mod handshake;
 // A complete head to what is asked.
 pub mod head;
 // Sockets that accept connections.

@@ -97,10 +97,16 @@ impl Scanner {
                 self.method_seen = true;
                 Ok(true)
             }
+            Some(&TLS_RECORD) if end == self.line => {
+                Err(malformed("This is TLS, and this port speaks plain HTTP: use http:// instead of https://."))
+            }
             Some(_) => Err(malformed(NOT_A_REQUEST_LINE)),
         }
     }
 }
+
+/// What a TLS connection begins with (RFC 8446 §5.1).
+const TLS_RECORD: u8 = 0x16;
 
 const NOT_A_REQUEST_LINE: &str =
     "The first line is not a request line: METHOD SP target SP HTTP/1.1 (RFC 9112 §3), one space between each.";

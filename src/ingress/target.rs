@@ -2,6 +2,7 @@
 
 use super::control_fields;
 use super::refusal::Refusal;
+use crate::message::Scheme;
 use crate::metrics::RefusedReason;
 
 /// A request target as it is sent on: a path with its query, or `*`.
@@ -95,7 +96,7 @@ pub const fn is_host_byte(byte: u8) -> bool {
 
 /// Neither an origin nor one of our paths: the answer shows a command that would have worked, with the client's own
 /// host and target if a shell takes them as they are.
-pub fn no_origin(method: &str, target: &Target<'_>, host: &[u8]) -> Refusal {
+pub fn no_origin(method: &str, target: &Target<'_>, own_scheme: Scheme, host: &[u8]) -> Refusal {
     let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\'' | b'\\'));
     let host = std::str::from_utf8(host).ok().filter(|host| !host.is_empty() && plain(host)).unwrap_or("localhost");
     let method = if plain(method) { method } else { "POST" };
@@ -103,8 +104,9 @@ pub fn no_origin(method: &str, target: &Target<'_>, host: &[u8]) -> Refusal {
     let option = if method == "HEAD" { "--head".to_owned() } else { format!("-X '{method}'") };
     let detail = format!(
         "The request names no origin to be sent to. This would have worked: \
-         curl {option} -H '{}: http://example.com' 'http://{host}{}{rest}'",
+         curl {option} -H '{}: http://example.com' '{}://{host}{}{rest}'",
         control_fields::ORIGIN,
+        own_scheme.as_str(),
         target.prefix,
     );
     Refusal::new(RefusedReason::NoOrigin, detail).blame(control_fields::ORIGIN, b"", control_fields::ORIGIN_EXPECTED)
@@ -158,7 +160,7 @@ mod tests {
     #[test]
     fn the_suggested_command_takes_nothing_a_shell_would_read_otherwise() {
         let detail = |method: &str, target: &str, host: &[u8]| {
-            format!("{:?}", no_origin(method, &read(method, target).unwrap(), host))
+            format!("{:?}", no_origin(method, &read(method, target).unwrap(), Scheme::Http, host))
         };
         assert!(
             detail("PUT", "/a?b=c", b"h:8080")

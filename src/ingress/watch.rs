@@ -15,8 +15,10 @@ use crate::net::Stream;
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// The first byte of a request.
+    /// The first byte of a request, or of a TLS handshake.
     Idle,
+    /// The rest of a TLS handshake.
+    Handshake,
     /// The rest of a head.
     Head,
     /// The rest of a body.
@@ -72,6 +74,12 @@ impl<S: Stream> Watched<S> {
         self.deadline_ms.set(NEVER);
     }
 
+    /// Begins to wait for a handshake to end, whose first byte is there.
+    pub fn enter_handshake(&self) {
+        self.phase.set(Phase::Handshake);
+        self.deadline_ms.set(NEVER);
+    }
+
     /// Whether and why its read side was shut down.
     pub const fn cut(&self) -> Option<Cut> {
         self.cut.get()
@@ -91,7 +99,8 @@ impl<S: Stream> Watched<S> {
         match self.phase.get() {
             Phase::Idle | Phase::Head | Phase::Body => self.end(Cut::Overdue, Shutdown::Read),
             Phase::Write | Phase::Linger => self.end(Cut::Overdue, Shutdown::Both),
-            Phase::Answer => {}
+            // Whoever waits for a handshake gives up by itself.
+            Phase::Handshake | Phase::Answer => {}
         }
     }
 
@@ -257,10 +266,12 @@ mod tests {
             connections.sweep(20);
             assert_eq!((lease.stream.0.get(), lease.cut()), (expected, Some(Cut::Overdue)), "{phase:?}");
         }
-        let lease = connections.add(Fake::default(), 0, 10);
-        lease.enter_answer();
-        connections.sweep(u64::MAX - 1);
-        assert_eq!(lease.stream.0.get(), None);
+        for enter in [Watched::enter_answer, Watched::enter_handshake] {
+            let lease = connections.add(Fake::default(), 0, 10);
+            enter(&lease);
+            connections.sweep(u64::MAX - 1);
+            assert_eq!(lease.stream.0.get(), None);
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use crate::net::handshake::HandshakeFailure;
 use crate::schedule::attempt::{Failure, Outcome};
 use crate::time::Millis;
 
@@ -112,6 +113,7 @@ const CLASSES: usize = Failure::ALL.len() + 1;
 pub struct Counts {
     accepted: u64,
     refused: [u64; RefusedReason::ALL.len()],
+    handshakes_failed: [u64; HandshakeFailure::ALL.len()],
     /// By failure code; 0 is delivered.
     attempts: [u64; CLASSES],
     delivered: u64,
@@ -132,6 +134,7 @@ impl Counts {
         }
         self.accepted += other.accepted;
         add_all(&mut self.refused, &other.refused);
+        add_all(&mut self.handshakes_failed, &other.handshakes_failed);
         add_all(&mut self.attempts, &other.attempts);
         self.delivered += other.delivered;
         add_all(&mut self.dead_letters, &other.dead_letters);
@@ -260,6 +263,11 @@ impl ShardMetrics {
     /// A request was refused.
     pub fn refused(&self, reason: RefusedReason) {
         self.counts.borrow_mut().refused[reason as usize] += 1;
+    }
+
+    /// A TLS handshake failed.
+    pub fn handshake_failed(&self, failure: HandshakeFailure) {
+        self.counts.borrow_mut().handshakes_failed[failure as usize] += 1;
     }
 
     /// A batch of this many messages was written.

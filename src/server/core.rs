@@ -98,8 +98,6 @@ pub enum CoreError {
     LogFailed(#[source] DiskError),
 }
 
-type Wrap<S> = fn(TcpStream) -> io::Result<S>;
-
 /// One of a core's two logs.
 struct Surveyed<D: Disk> {
     log: Rc<Log<D>>,
@@ -109,7 +107,11 @@ struct Surveyed<D: Disk> {
 /// Runs a core until the daemon stops. Everything it spawned ends with its runtime.
 ///
 /// `wrap` makes a stream of an accepted socket.
-pub async fn run<D: Disk, S: Stream>(disk: D, wrap: Wrap<S>, start: CoreStart) -> Result<(), CoreError> {
+pub async fn run<D: Disk, S: Stream>(
+    disk: D,
+    wrap: impl Fn(TcpStream) -> io::Result<S> + 'static,
+    start: CoreStart,
+) -> Result<(), CoreError> {
     let began = monotonic_now();
     let config = Arc::clone(&start.config);
     let (space, dead_space) = spaces(&start);
@@ -199,7 +201,7 @@ fn spawn_log_loops<D: Disk>(shard: &Rc<Shard<D>>, recovery: &Recovery<D>, failed
 
 async fn serve<D: Disk, S: Stream>(
     start: CoreStart,
-    wrap: Wrap<S>,
+    wrap: impl Fn(TcpStream) -> io::Result<S> + 'static,
     shard: Rc<Shard<D>>,
     failures: &mut mpsc::Receiver<CoreError>,
 ) -> Result<(), CoreError> {

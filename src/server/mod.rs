@@ -16,10 +16,13 @@ pub mod reload;
 mod shares;
 
 use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustix::process::Resource;
+use rustls::ServerConfig;
+use tokio::net::TcpStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -35,8 +38,12 @@ use crate::disk::uring::UringDisk;
 use crate::ingress::listener::{self, BindError};
 use crate::limits::{
     CACHE_BYTES_MAX, DNS_ANSWER_BYTES, DNS_ANSWERS_MAX, READ_BYTES_MIN, RECOVERY_READ_BYTES, RECOVERY_READS_MAX,
+    TLS_CONNECTION_BYTES,
 };
+use crate::net::certificate::{TlsFileError, TlsFiles, server_config};
+use crate::net::tls::TlsStream;
 use crate::net::{portable, uring};
+use crate::reload::Current;
 use crate::schedule::gate::Gates;
 use crate::time::monotonic_now;
 use crate::wal::lock::{self, LockError};
@@ -46,7 +53,7 @@ use crate::wal::lock::{self, LockError};
 pub enum ServerError {
     /// `IO_BACKEND=uring`, and the kernel does not let us.
     #[error("IO_BACKEND=uring: {}", backend::REMEDY)]
-    Backend(#[source] std::io::Error),
+    Backend(#[source] io::Error),
     /// The log is another's, or cannot be made.
     #[error("the log")]
     Lock(#[from] LockError),
@@ -56,9 +63,12 @@ pub enum ServerError {
     /// `TLS_CA` cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// `TLS_CERT`, `TLS_KEY` or `TLS_CLIENT_CA` cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] TlsFileError),
     /// The operating system refused something every process needs.
     #[error("starting")]
-    System(#[from] std::io::Error),
+    System(#[from] io::Error),
     /// A core ended.
     #[error("core {shard}")]
     Core {
@@ -80,7 +90,13 @@ impl ServerError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Core { source: CoreError::LogFailed(_), .. } | Self::Died { .. } => 3,
-            Self::Backend(_) | Self::Lock(_) | Self::Bind(_) | Self::Tls(_) | Self::System(_) | Self::Core { .. } => 2,
+            Self::Backend(_)
+            | Self::Lock(_)
+            | Self::Bind(_)
+            | Self::Tls(_)
+            | Self::Certificate(_)
+            | Self::System(_)
+            | Self::Core { .. } => 2,
         }
     }
 }
@@ -101,6 +117,9 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
     let _locks = [lock::lock(&config.transaction_log)?, lock::lock(&config.dead_letter)?];
     let backend = backend::choose(config.io_backend).map_err(ServerError::Backend)?;
     let tls = tls::client_config(config.tls_ca.as_deref())?;
+    let mut reloads = Reloads::default();
+    let certificate =
+        tls_files(&config).map(|files| reloads.add("TLS_CERT", move || server_config(&files))).transpose()?;
     let (sockets, data) = listener::bind(config.listen, config.cores.len())?;
     let admin = bind_admin(config.admin_listen)?;
     let gates = Gates::new(shares::origin_rules(&config));
@@ -132,10 +151,11 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
             seed: u64::from_le_bytes(random()?),
             salt: u32::from_le_bytes(random()?),
         };
-        threads.push(spawn_core(backend, start)?);
+        let certificate = certificate.as_ref().map(|published| published.subscribe());
+        threads.push(spawn_core(backend, certificate, start)?);
     }
     drop(ready);
-    let reloader = Reloads::default().start()?;
+    let reloader = reloads.start()?;
     let memory_bytes = memory_sum(&config);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), backend = backend.as_str(), shards, descriptors, memory_bytes,
@@ -216,7 +236,11 @@ fn stop(sender: &watch::Sender<bool>, stopping: bool) -> bool {
 
 /// The end is told before the core's runtime is dropped, which would wait for every helper thread: a filesystem that hangs
 /// must not hold up the exit.
-fn spawn_core(backend: Backend, start: CoreStart) -> Result<CoreThread, ServerError> {
+fn spawn_core(
+    backend: Backend,
+    certificate: Option<Current<Arc<ServerConfig>>>,
+    start: CoreStart,
+) -> Result<CoreThread, ServerError> {
     let (ended, end) = oneshot::channel();
     let shard = start.shard;
     let cpu = start.config.cores[shard as usize];
@@ -226,12 +250,18 @@ fn spawn_core(backend: Backend, start: CoreStart) -> Result<CoreThread, ServerEr
     };
     let body = move || {
         pin(cpu);
-        let ran = match backend {
-            Backend::Uring { .. } => backend::run(backend, async move {
+        let ran = match (backend, certificate) {
+            (Backend::Uring { .. }, None) => backend::run(backend, async move {
                 tell(core::run(UringDisk, uring::TcpStream::new, start).await);
             }),
-            Backend::Portable => backend::run(backend, async move {
+            (Backend::Uring { .. }, Some(certificate)) => backend::run(backend, async move {
+                tell(core::run(UringDisk, under_tls(certificate), start).await);
+            }),
+            (Backend::Portable, None) => backend::run(backend, async move {
                 tell(core::run(PortableDisk, portable::TcpStream::new, start).await);
+            }),
+            (Backend::Portable, Some(certificate)) => backend::run(backend, async move {
+                tell(core::run(PortableDisk, under_tls(certificate), start).await);
             }),
         };
         if let Err(error) = ran {
@@ -240,6 +270,17 @@ fn spawn_core(backend: Backend, start: CoreStart) -> Result<CoreThread, ServerEr
     };
     std::thread::Builder::new().name(format!("core-{shard}")).spawn(body)?;
     Ok(CoreThread { shard, end })
+}
+
+/// Each new connection gets the certificate that holds then, and keeps it.
+fn under_tls(certificate: Current<Arc<ServerConfig>>) -> impl Fn(TcpStream) -> io::Result<TlsStream> {
+    move |socket| Ok(TlsStream::new(socket, certificate.with(Arc::clone)))
+}
+
+/// Certificate and key of the data listener, if it is to speak TLS.
+fn tls_files(config: &Config) -> Option<TlsFiles> {
+    let (certificate, key) = (config.tls_cert.clone()?, config.tls_key.clone()?);
+    Some(TlsFiles { certificate, key, client_ca: config.tls_client_ca.clone() })
 }
 
 fn pin(cpu: usize) {
@@ -260,7 +301,7 @@ fn bind_admin(listen: Listen) -> Result<std::net::TcpListener, ServerError> {
     });
     bound.map_err(|source| {
         ServerError::Bind(match source.kind() {
-            std::io::ErrorKind::AddrInUse => BindError::InUse { name, listen },
+            io::ErrorKind::AddrInUse => BindError::InUse { name, listen },
             _ => BindError::Io { name, listen, source },
         })
     })
@@ -282,7 +323,8 @@ fn raise_descriptor_limit() -> u64 {
 fn memory_sum(config: &Config) -> u64 {
     let cores = config.cores.len() as u64;
     // What is being read, and the head that is sent on.
-    let connections = u64::from(config.max_connections) * (READ_BYTES_MIN as u64 + 2 * config.max_head);
+    let under_tls = if config.tls_cert.is_some() { TLS_CONNECTION_BYTES as u64 } else { 0 };
+    let connections = u64::from(config.max_connections) * (READ_BYTES_MIN as u64 + 2 * config.max_head + under_tls);
     // What is read of the log at a time, besides one message.
     let reading = (RECOVERY_READS_MAX * RECOVERY_READ_BYTES) as u64;
     let answers = DNS_ANSWERS_MAX * DNS_ANSWER_BYTES;

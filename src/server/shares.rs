@@ -9,6 +9,7 @@ use crate::ingress::control_fields::ControlRules;
 use crate::ingress::head::Rules;
 use crate::ingress::{self, listener};
 use crate::limits::to_usize;
+use crate::message::Scheme;
 use crate::schedule::backoff::Backoff;
 use crate::schedule::breaker;
 use crate::schedule::scheduler::Limits;
@@ -78,6 +79,7 @@ pub fn ingress_settings(start: &CoreStart) -> ingress::Settings {
         origin_scheme: config.origin_scheme,
         timeout_max: config.max_timeout,
         own_port: start.own_port,
+        own_scheme: if config.tls_cert.is_some() { Scheme::Https } else { Scheme::Http },
         is_own_address: listener::is_own_address,
         policy: config.origin_policy.clone(),
     };

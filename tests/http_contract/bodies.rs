@@ -1,6 +1,6 @@
 //! Bodies: exact to the byte at every size that matters, by length and in chunks.
 
-use crate::support::{Origin, on_both, position};
+use crate::support::{Origin, on_all, position};
 
 /// The sizes around nothing, around a block of the log, and the largest that is taken.
 const SIZES: [usize; 8] = [0, 1, 4095, 4096, 4097, 65_537, 1_048_575, 1_048_576];
@@ -33,7 +33,7 @@ fn in_chunks(body: &[u8]) -> Vec<u8> {
 
 #[test]
 fn bodies_of_every_size_arrive_exact() {
-    on_both(&[], |daemon| {
+    on_all(&[], |daemon| {
         let origin = Origin::start();
         let start = format!("POST / HTTP/1.1\r\nHost: a\r\nX-Dispatcher-Origin-Host: {}\r\n", origin.address);
         let mut client = daemon.connect();
@@ -56,7 +56,7 @@ fn bodies_of_every_size_arrive_exact() {
 
 #[test]
 fn a_body_in_many_pieces_is_one_body() {
-    on_both(&[], |daemon| {
+    on_all(&[], |daemon| {
         let origin = Origin::start();
         let body = pattern(300);
         let mut client = daemon.connect();
@@ -74,7 +74,7 @@ fn a_body_in_many_pieces_is_one_body() {
 
 #[test]
 fn a_body_that_ends_early_is_no_message() {
-    on_both(&[], |daemon| {
+    on_all(&[], |daemon| {
         let origin = Origin::start();
         for framing in ["Content-Length: 10\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"] {
             let mut client = daemon.connect();

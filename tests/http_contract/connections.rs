@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Client, Daemon, Origin, on_both};
+use crate::support::{Client, Daemon, Origin, on_all, on_both};
 
 fn get(origin: &Origin, path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: a\r\nX-Dispatcher-Origin-Host: {}\r\n\r\n", origin.address)
@@ -10,7 +10,7 @@ fn get(origin: &Origin, path: &str) -> String {
 
 #[test]
 fn a_pipeline_is_answered_in_order() {
-    on_both(&[], |daemon| {
+    on_all(&[], |daemon| {
         let origin = Origin::start();
         let mut client = daemon.connect();
         // More than one connection may have waiting for their answers at a time.
@@ -27,7 +27,7 @@ fn a_pipeline_is_answered_in_order() {
 
 #[test]
 fn refusals_and_our_own_paths_keep_their_place_in_a_pipeline() {
-    on_both(&[], |daemon| {
+    on_all(&[], |daemon| {
         let origin = Origin::start();
         let mut client = daemon.connect();
         let own = "GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -47,7 +47,7 @@ fn refusals_and_our_own_paths_keep_their_place_in_a_pipeline() {
 
 #[test]
 fn a_connection_serves_one_request_after_another_until_its_client_ends_it() {
-    on_both(&[], |daemon| {
+    on_all(&[], |daemon| {
         let origin = Origin::start();
         let mut client = daemon.connect();
         for _ in 0..20 {
@@ -63,7 +63,7 @@ fn a_connection_serves_one_request_after_another_until_its_client_ends_it() {
 
 #[test]
 fn what_was_complete_when_its_client_stopped_sending_is_answered_and_the_rest_refused() {
-    on_both(&[], |daemon| {
+    on_all(&[], |daemon| {
         let origin = Origin::start();
         let mut client = daemon.connect();
         client.send(get(&origin, "/1") + &get(&origin, "/2") + "GET /half HTTP/1.1\r\nHost");
@@ -78,7 +78,7 @@ fn what_was_complete_when_its_client_stopped_sending_is_answered_and_the_rest_re
 
 #[test]
 fn clients_of_two_cores_are_all_served() {
-    on_both(&[("CORES", "2")], |daemon| {
+    on_all(&[("CORES", "2")], |daemon| {
         let origin = Origin::start();
         let mut clients: Vec<Client> = (0..16).map(|_| daemon.connect()).collect();
         for round in 0..3 {
@@ -102,7 +102,7 @@ fn idle(daemon: &Daemon) -> Client {
 
 #[test]
 fn over_max_connections_the_oldest_idle_one_is_closed() {
-    on_both(&[("MAX_CONNECTIONS", "4")], |daemon| {
+    on_all(&[("MAX_CONNECTIONS", "4")], |daemon| {
         let origin = Origin::start();
         let mut clients: Vec<Client> = (0..4).map(|_| idle(daemon)).collect();
         for round in 0..6 {

@@ -1,6 +1,6 @@
 //! `Expect: 100-continue` (RFC 9110 §10.1.1): leave is given where it is waited for, and only if the body is wanted.
 
-use crate::support::{Origin, on_both, position};
+use crate::support::{Origin, on_all, position};
 
 fn head(origin: &Origin, fields: &str) -> String {
     let origin = origin.address;
@@ -9,7 +9,7 @@ fn head(origin: &Origin, fields: &str) -> String {
 
 #[test]
 fn leave_to_send_a_body_is_given_when_it_is_waited_for() {
-    on_both(&[], |daemon| {
+    on_all(&[], |daemon| {
         let origin = Origin::start();
         let mut client = daemon.connect();
         for (fields, body) in
@@ -29,7 +29,7 @@ fn leave_to_send_a_body_is_given_when_it_is_waited_for() {
 
 #[test]
 fn no_interim_answer_comes_when_the_body_is_there_or_has_none_or_the_client_is_too_old() {
-    on_both(&[], |daemon| {
+    on_all(&[], |daemon| {
         let origin = Origin::start();
         for request in [
             head(&origin, "Content-Length: 5\r\n") + "hello",
@@ -52,7 +52,7 @@ fn no_interim_answer_comes_when_the_body_is_there_or_has_none_or_the_client_is_t
 
 #[test]
 fn a_refused_request_gets_no_leave() {
-    on_both(&[], |daemon| {
+    on_all(&[], |daemon| {
         let origin = Origin::start();
         for (status, fields) in [
             (400, "Content-Length: 5\r\nX-Dispatcher-Timeout: 0\r\n"),
@@ -71,7 +71,7 @@ fn a_refused_request_gets_no_leave() {
 
 #[test]
 fn answers_to_earlier_requests_come_before_the_leave() {
-    on_both(&[], |daemon| {
+    on_all(&[], |daemon| {
         let origin = Origin::start();
         let mut client = daemon.connect();
         let plain = format!("GET /first HTTP/1.1\r\nHost: a\r\nX-Dispatcher-Origin-Host: {}\r\n\r\n", origin.address);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Client, DEADLINE, Daemon, Origin, on_both};
+use crate::support::{Client, DEADLINE, Daemon, Origin, on_all};
 use dispatcher::time::monotonic_now;
 
 const SHORT: [(&str, &str); 3] = [("HEAD_TIMEOUT", "300ms"), ("BODY_TIMEOUT", "300ms"), ("IDLE_TIMEOUT", "20s")];
@@ -36,7 +36,7 @@ fn drip(client: &mut Client, byte: u8) -> bool {
 
 #[test]
 fn a_head_or_body_that_stands_still_is_408() {
-    on_both(&SHORT, |daemon| {
+    on_all(&SHORT, |daemon| {
         let origin = Origin::start();
         let start = monotonic_now();
         let cases = [
@@ -63,7 +63,7 @@ fn a_head_or_body_that_stands_still_is_408() {
 
 #[test]
 fn a_head_or_body_that_drips_is_408_too() {
-    on_both(&SHORT, |daemon| {
+    on_all(&SHORT, |daemon| {
         let origin = Origin::start();
         for begin in ["GET / HTTP/1.1\r\nX: ".to_owned(), head(&origin, "Content-Length: 100000\r\n\r\n")] {
             let mut client = daemon.connect();
@@ -76,7 +76,7 @@ fn a_head_or_body_that_drips_is_408_too() {
 
 #[test]
 fn a_body_that_comes_at_a_fair_rate_is_waited_for() {
-    on_both(&[("BODY_TIMEOUT", "1500ms")], |daemon| {
+    on_all(&[("BODY_TIMEOUT", "1500ms")], |daemon| {
         let origin = Origin::start();
         let mut client = daemon.connect();
         client.send(head(&origin, "Content-Length: 400000\r\n\r\n"));
@@ -93,7 +93,7 @@ fn a_body_that_comes_at_a_fair_rate_is_waited_for() {
 
 #[test]
 fn answers_that_are_owed_come_before_the_408() {
-    on_both(&SHORT, |daemon| {
+    on_all(&SHORT, |daemon| {
         let origin = Origin::start();
         let mut client = daemon.connect();
         client.send(head(&origin, "\r\n") + &head(&origin, "Content-Length: 3\r\n\r\nhi"));
@@ -112,7 +112,7 @@ fn idle_clients(daemon: &Daemon, origin: &Origin) -> [Client; 2] {
 
 #[test]
 fn an_idle_connection_is_closed_after_its_time_without_a_word() {
-    on_both(&[("IDLE_TIMEOUT", "400ms")], |daemon| {
+    on_all(&[("IDLE_TIMEOUT", "400ms")], |daemon| {
         let origin = Origin::start();
         let start = monotonic_now();
         for client in &mut idle_clients(daemon, &origin) {

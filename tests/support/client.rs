@@ -1,15 +1,56 @@
-//! A client that sends the bytes it is given and reads answers as RFC 9112 frames them.
+//! A client that sends the bytes it is given and reads answers as RFC 9112 frames them, in the clear or under TLS.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
+
+use super::tls::{self, Session};
 use super::{DEADLINE, field, position};
 
 /// One connection.
 pub struct Client {
-    stream: TcpStream,
+    link: Link,
     arrived: Vec<u8>,
+}
+
+enum Link {
+    Clear(TcpStream),
+    Secret(Box<Session>),
+}
+
+/// A socket on which everything has a deadline.
+pub(super) fn socket(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpStream::connect_timeout(&address, DEADLINE)?;
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(DEADLINE))?;
+    socket.set_write_timeout(Some(DEADLINE))?;
+    Ok(socket)
+}
+
+impl Link {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Clear(socket) => socket,
+            Self::Secret(session) => &session.sock,
+        }
+    }
+
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Clear(socket) => socket.read(bytes),
+            Self::Secret(session) => session.read(bytes),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Clear(socket) => socket.write_all(bytes),
+            Self::Secret(session) => session.write_all(bytes).and_then(|()| session.flush()),
+        }
+    }
 }
 
 /// One answer.
@@ -26,16 +67,26 @@ pub struct Answer {
 impl Client {
     /// Connects; every read has a deadline.
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, DEADLINE).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.set_write_timeout(Some(DEADLINE)).unwrap();
-        Self { stream, arrived: Vec::new() }
+        Self { link: Link::Clear(socket(address).unwrap()), arrived: Vec::new() }
+    }
+
+    /// Connects under TLS. Errors: that the handshake failed.
+    pub fn connect_tls(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Self> {
+        let link = Link::Secret(Box::new(tls::connect(address, config)?));
+        Ok(Self { link, arrived: Vec::new() })
+    }
+
+    /// The TLS session, if there is one.
+    pub fn session(&self) -> Option<&Session> {
+        match &self.link {
+            Link::Clear(_) => None,
+            Link::Secret(session) => Some(session),
+        }
     }
 
     /// Sends bytes. A peer that has refused already and hung up is no failure: its answer tells.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        match self.stream.write_all(bytes.as_ref()) {
+        match self.link.write(bytes.as_ref()) {
             Err(error) if !matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
                 panic!("sending: {error}")
             }
@@ -44,8 +95,17 @@ impl Client {
     }
 
     /// Sends no more.
-    pub fn finish(&self) {
-        self.stream.shutdown(Shutdown::Write).unwrap();
+    pub fn finish(&mut self) {
+        if let Link::Secret(session) = &mut self.link {
+            session.conn.send_close_notify();
+            session.flush().unwrap();
+        }
+        self.cut();
+    }
+
+    /// Sends no more, and under TLS does not say so.
+    pub fn cut(&self) {
+        self.link.socket().shutdown(Shutdown::Write).unwrap();
     }
 
     /// The next answer; to a HEAD it has no body.
@@ -81,10 +141,10 @@ impl Client {
 
     /// Whether bytes are there, waiting for them as long as `wait`.
     pub fn has_arrived(&mut self, wait: Duration) -> bool {
-        self.stream.set_read_timeout(Some(wait)).unwrap();
+        self.link.socket().set_read_timeout(Some(wait)).unwrap();
         let mut bytes = [0; 4096];
-        let read = self.stream.read(&mut bytes);
-        self.stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let read = self.link.read(&mut bytes);
+        self.link.socket().set_read_timeout(Some(DEADLINE)).unwrap();
         match read {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => false,
             read => {
@@ -100,10 +160,10 @@ impl Client {
         self.answer()
     }
 
-    /// Receives more; `false` at the end. A reset ends a connection like any other.
+    /// Receives more; `false` at the end. A reset ends a connection like any other, but under TLS an end must be said.
     fn receive(&mut self) -> bool {
         let mut bytes = [0; 16 << 10];
-        let read = match self.stream.read(&mut bytes) {
+        let read = match self.link.read(&mut bytes) {
             Err(error) if error.kind() == ErrorKind::ConnectionReset => 0,
             read => read.unwrap_or_else(|error| panic!("waiting for an answer: {error}")),
         };

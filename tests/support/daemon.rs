@@ -8,8 +8,10 @@ use std::thread::JoinHandle;
 
 use dispatcher::time::monotonic_now;
 use rustix::process::{Pid, Signal, kill_process};
+use rustls::{ALL_VERSIONS, ClientConfig};
 use tempfile::TempDir;
 
+use super::tls::{Authority, CERTIFICATE, KEY};
 use super::{Client, DEADLINE, Shared};
 
 /// What every daemon of a test is started with; a test's own variables come on top.
@@ -24,8 +26,13 @@ const VARIABLES: [(&str, &str); 8] = [
     ("IO_BACKEND", "portable"),
 ];
 
+/// Under TLS on top of them: where [`Identity::put_into`] puts it.
+///
+/// [`Identity::put_into`]: super::tls::Identity::put_into
+pub const TLS_VARIABLES: [(&str, &str); 2] = [("TLS_CERT", CERTIFICATE), ("TLS_KEY", KEY)];
+
 /// Both ways to do input and output: a contract holds on either.
-const BACKENDS: [&str; 2] = ["uring", "portable"];
+pub const BACKENDS: [&str; 2] = ["uring", "portable"];
 
 /// What a process has written to its standard error, line by line, and whether it has closed it.
 type Lines = Arc<Shared<(Vec<String>, bool)>>;
@@ -39,6 +46,8 @@ pub struct Daemon {
     pub data: SocketAddr,
     /// The admin listener.
     pub admin: SocketAddr,
+    /// How its clients speak TLS, if they do.
+    tls: Option<Arc<ClientConfig>>,
     /// Holds the log; removed at last.
     pub directory: TempDir,
 }
@@ -46,10 +55,21 @@ pub struct Daemon {
 impl Daemon {
     /// Starts one on an empty log and waits until it listens.
     pub fn start(variables: &[(&str, &str)]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), variables, None)
+    }
+
+    /// Starts one whose data listener speaks TLS; its clients trust it.
+    pub fn start_tls(variables: &[(&str, &str)]) -> Self {
+        let (authority, directory) = (Authority::new(), tempfile::tempdir().unwrap());
+        authority.issue().put_into(directory.path());
+        Self::start_in(directory, &[&TLS_VARIABLES, variables].concat(), Some(authority.client(ALL_VERSIONS, None)))
+    }
+
+    /// Starts one in a directory that may hold files for it; `tls` is what its clients speak TLS by.
+    pub fn start_in(directory: TempDir, variables: &[(&str, &str)], tls: Option<Arc<ClientConfig>>) -> Self {
         let (child, lines, reader) = spawn(&directory, variables, &[]);
         let unset = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut daemon = Self { child, lines, reader: Some(reader), data: unset, admin: unset, directory };
+        let mut daemon = Self { child, lines, reader: Some(reader), data: unset, admin: unset, tls, directory };
         let addresses = daemon.lines.until(|(lines, ended)| {
             assert!(!*ended, "the daemon ended instead of listening: {lines:#?}");
             ready(lines)
@@ -69,9 +89,18 @@ impl Daemon {
         kill_process(pid, signal).unwrap();
     }
 
-    /// A connection to the data listener.
+    /// Waits until it has ended by itself; its exit status.
+    pub fn ended(&mut self) -> Option<i32> {
+        self.lines.until(|(_, ended)| ended.then_some(())).expect("it ends in time");
+        self.child.wait().unwrap().code()
+    }
+
+    /// A connection to the data listener, under TLS if that is what it speaks.
     pub fn connect(&self) -> Client {
-        Client::connect(self.data)
+        match &self.tls {
+            None => Client::connect(self.data),
+            Some(config) => Client::connect_tls(self.data, config).expect("a handshake"),
+        }
     }
 
     /// The first line of its log with `part` in it, once it is there.
@@ -117,6 +146,20 @@ pub fn on_both(variables: &[(&str, &str)], test: impl Fn(&Daemon)) {
         let daemon = Daemon::start(&[&[("IO_BACKEND", backend)], variables].concat());
         test(&daemon);
     }
+}
+
+/// Runs `test` against a fresh daemon under TLS on each backend.
+pub fn on_tls(variables: &[(&str, &str)], test: impl Fn(&Daemon)) {
+    for backend in BACKENDS {
+        let daemon = Daemon::start_tls(&[&[("IO_BACKEND", backend)], variables].concat());
+        test(&daemon);
+    }
+}
+
+/// Runs `test` against a fresh daemon on each backend, in the clear and under TLS.
+pub fn on_all(variables: &[(&str, &str)], test: impl Fn(&Daemon)) {
+    on_both(variables, &test);
+    on_tls(variables, &test);
 }
 
 /// How a process ended that was not expected to stay.

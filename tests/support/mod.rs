@@ -3,6 +3,7 @@
 mod client;
 mod daemon;
 mod origin;
+pub mod tls;
 
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use dispatcher::time::monotonic_now;
 
 pub use client::{Answer, Client};
-pub use daemon::{Daemon, on_both, run};
+pub use daemon::{BACKENDS, Daemon, TLS_VARIABLES, on_all, on_both, on_tls, run};
 pub use origin::Origin;
 
 /// How long anything may take that is expected to happen.

@@ -41,7 +41,8 @@ pub const STACK: &[(&str, &[&str])] = &[
     ("shard", &["wal", "metrics", "schedule", "disk", "message", "time", "limits"]),
     // *Where* a message is. Of *when*, only the noun that its records name.
     ("wal", &["schedule::attempt", "disk", "message", "time", "limits"]),
-    ("metrics", &["schedule::attempt", "message", "time", "limits"]),
+    // Of deliveries and of sockets only the nouns that are labels.
+    ("metrics", &["schedule::attempt", "net::handshake", "message", "time", "limits"]),
     ("schedule", &["message", "time", "limits"]),
     ("disk", &["time", "limits"]),
     ("net", &["time", "limits"]),

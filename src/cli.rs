@@ -52,7 +52,7 @@ pub fn variables_help() -> String {
     let mut help = "Environment variables, with their defaults. An empty one has its default. Sizes are bytes, or as \
                     64KiB 16MiB 2GiB;\ndurations are milliseconds, or as 500ms 10s 5m 2h 7d.\n"
         .to_owned();
-    for Variable { name, alias, default, meaning } in VARIABLES {
+    for Variable { name, alias, default, meaning, .. } in VARIABLES {
         let alias = alias.map(|alias| format!(" (alias {alias})")).unwrap_or_default();
         help.push_str(&format!("  {name:names$}  {default:defaults$}  {meaning}{alias}\n"));
     }

@@ -181,6 +181,11 @@ pub const ACCEPT_PAUSE_MS_MIN: u64 = 5;
 /// See [`ACCEPT_PAUSE_MS_MIN`].
 pub const ACCEPT_PAUSE_MS_MAX: u64 = 1_000;
 
+/// Tokens that `AUTH_TOKEN_FILE` may hold: what a request brings is compared with each, some 50 ns for one.
+pub const AUTH_TOKENS_MAX: usize = 64;
+/// The same file in bytes: the longest tokens, and as much again for comments.
+pub const AUTH_TOKEN_FILE_BYTES_MAX: usize = 64 << 10;
+
 /// A field value is shown in a problem report to this length, in bytes.
 pub const SHOWN_VALUE_BYTES_MAX: usize = 128;
 

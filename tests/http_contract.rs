@@ -2,6 +2,8 @@
 //! what an origin must see of them is compared byte for byte.
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its world fails")]
 
+#[path = "http_contract/authentication.rs"]
+mod authentication;
 #[path = "http_contract/bodies.rs"]
 mod bodies;
 #[path = "http_contract/connections.rs"]

@@ -18,7 +18,7 @@ use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderMap, Method, Request};
 
-use crate::config::Secret;
+use crate::config::secret::{self, Secret};
 
 /// One of these and the request comes from a browser.
 const BROWSER_FIELDS: [&str; 4] = ["origin", "referer", "sec-fetch-site", "accept-language"];
@@ -69,13 +69,11 @@ impl Access {
     }
 }
 
-/// The token that a request brings (RFC 6750 §2.1); none if it brings several.
+/// The token that a request brings; none if it brings several.
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    const SCHEME: &str = "bearer ";
     let mut fields = headers.get_all(AUTHORIZATION).iter();
     let (field, None) = (fields.next()?, fields.next()) else { return None };
-    let (scheme, token) = field.as_bytes().split_at_checked(SCHEME.len())?;
-    scheme.eq_ignore_ascii_case(SCHEME.as_bytes()).then_some(token)
+    secret::bearer(field.as_bytes())
 }
 
 /// Whether another site's page stands behind this request: see the module.

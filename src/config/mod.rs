@@ -1,5 +1,7 @@
 //! Environment variables to a validated [`Config`]: what there is to configure, and where it comes from.
 
+// What must not be told.
+pub mod secret;
 // The list of variables.
 pub mod table;
 // One text, one checked value.
@@ -8,14 +10,12 @@ mod validate;
 pub mod values;
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::PathBuf;
-
-use subtle::ConstantTimeEq;
 
 use crate::message::policy::Policy;
 use crate::message::{Scheme, Statuses};
 use crate::time::Millis;
+pub use secret::Secret;
 use table::VARIABLES;
 use validate::Raw;
 pub use values::Listen;
@@ -89,36 +89,11 @@ pub struct Config {
     pub tls_ca: Option<PathBuf>,
     pub admin_listen: Listen,
     pub admin_token: Option<Secret>,
+    pub auth_token: Option<Secret>,
+    pub auth_token_file: Option<PathBuf>,
     pub io_backend: IoBackend,
     pub log_level: tracing::Level,
     pub log_format: LogFormat,
-}
-
-/// What must not be told: it prints as dots.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Of this text.
-    pub fn new(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-
-    /// Whether it is this one; how long that takes does not tell where they differ.
-    pub fn is(&self, other: &[u8]) -> bool {
-        self.0.as_bytes().ct_eq(other).into()
-    }
-
-    /// For who must tell it: the client of the admin listener.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("…")
-    }
 }
 
 /// A variable that cannot be used; prints as the one line an operator needs.
@@ -131,6 +106,14 @@ pub struct ConfigError {
     pub value: String,
     /// What it may be.
     pub expected: String,
+}
+
+impl ConfigError {
+    /// The variable `name` was set to `value`, which is not told if it is a secret.
+    fn new(name: &str, value: &str, expected: String) -> Self {
+        let value = if table::is_secret(name) { Secret::HIDDEN } else { value };
+        Self { name: name.to_owned(), value: value.to_owned(), expected }
+    }
 }
 
 /// The configuration and what to warn about.
@@ -176,7 +159,7 @@ impl Loaded {
 }
 
 fn not_text(name: String, value: &OsString) -> ConfigError {
-    ConfigError { name, value: value.to_string_lossy().into_owned(), expected: "UTF-8".to_owned() }
+    ConfigError::new(&name, &value.to_string_lossy(), "UTF-8".to_owned())
 }
 
 #[cfg(test)]

@@ -11,10 +11,16 @@ pub struct Variable {
     pub default: &'static str,
     /// What it means, in one line.
     pub meaning: &'static str,
+    /// Its value is never shown.
+    pub is_secret: bool,
 }
 
 const fn variable(name: &'static str, default: &'static str, meaning: &'static str) -> Variable {
-    Variable { name, alias: None, default, meaning }
+    Variable { name, alias: None, default, meaning, is_secret: false }
+}
+
+const fn secret(name: &'static str, meaning: &'static str) -> Variable {
+    Variable { name, alias: None, default: "", meaning, is_secret: true }
 }
 
 /// Every variable of this version, in the order of `--help`.
@@ -29,6 +35,7 @@ pub const VARIABLES: &[Variable] = &[
         alias: Some("RETRY_LIMIT"),
         default: "10",
         meaning: "retries before a message is dead-lettered; 0: one attempt",
+        is_secret: false,
     },
     variable("DEFAULT_TIMEOUT", "10s", "bound on one attempt, unless X-Dispatcher-Timeout says otherwise"),
     variable("MAX_TIMEOUT", "30m", "largest X-Dispatcher-Timeout"),
@@ -77,11 +84,15 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable("TLS_CA", "", "PEM file with further roots for https origins"),
     variable("ADMIN_LISTEN", "127.0.0.1:8081", "listener for metrics, health and dead letters"),
-    variable(
+    secret(
         "ADMIN_TOKEN",
-        "",
         "for dead letters over ADMIN_LISTEN: `Authorization: Bearer`; needed off loopback to change them",
     ),
+    secret(
+        "AUTH_TOKEN",
+        "for messages over LISTEN, and its /metrics: `X-Dispatcher-Authorization: Bearer`; empty: no authentication",
+    ),
+    variable("AUTH_TOKEN_FILE", "", "instead of AUTH_TOKEN, a file of tokens, one a line; read again on SIGHUP"),
     variable("IO_BACKEND", "auto", "uring, portable, or auto: uring where the kernel lets us"),
     variable("LOG_LEVEL", "info", "error, warn, info, debug or trace"),
     variable("LOG_FORMAT", "text", "text or json, on stderr"),
@@ -98,6 +109,11 @@ const NAME_BYTES_MAX: usize = 32;
 /// Every name under which a variable of ours may be set.
 fn names() -> impl Iterator<Item = &'static str> {
     VARIABLES.iter().flat_map(|variable| [Some(variable.name), variable.alias]).flatten()
+}
+
+/// Whether `name` is one of ours whose value is never shown.
+pub fn is_secret(name: &str) -> bool {
+    VARIABLES.iter().any(|variable| variable.is_secret && variable.name == name)
 }
 
 /// Whether `name` is one of ours, to the letter.

@@ -88,6 +88,12 @@ const CASES: &[(&str, &[&str], &[&str])] = &[
         &["0123456789abcdef", "a-._~+/=0123456789"],
         &["short", "0123456789 abcdef", "0123456789abcd\u{e9}f"],
     ),
+    (
+        "AUTH_TOKEN",
+        &["0123456789abcdef", "a-._~+/=0123456789"],
+        &["short", "0123456789 abcdef", "0123456789abcd\u{e9}f"],
+    ),
+    ("AUTH_TOKEN_FILE", &["/run/secrets/tokens"], &[]),
     ("IO_BACKEND", &["auto", "uring", "portable"], &["epoll", "Auto"]),
     ("LOG_LEVEL", &["error", "warn", "info", "debug", "trace"], &["loud", "3", "off"]),
     ("LOG_FORMAT", &["text", "json"], &["xml", "JSON"]),
@@ -103,12 +109,12 @@ fn every_variable_takes_what_it_may_be_and_says_on_one_line_what_else_it_expecte
             let loaded = load(&[(name, value)]).unwrap_or_else(|error| panic!("{error}"));
             let ours = VARIABLES.iter().find(|variable| variable.name == *name || variable.alias == Some(name));
             let effective = loaded.effective.iter().find(|(known, ..)| Some(*known) == ours.map(|ours| ours.name));
-            let shown = if *name == "ADMIN_TOKEN" { "…" } else { value };
+            let shown = if table::is_secret(name) { "…" } else { value };
             assert_eq!(effective.map(|(_, text, set)| (text.as_str(), *set)), Some((shown, true)), "{name}");
         }
         for value in bad.iter().filter(|value| !value.is_empty()) {
             let error = load(&[(name, value)]).expect_err(name).to_string();
-            let shown = if *name == "ADMIN_TOKEN" { "…" } else { value };
+            let shown = if table::is_secret(name) { "…" } else { value };
             assert!(error.starts_with(&format!("{name}={shown:?}: expected ")), "{error}");
             assert_eq!(error.lines().count(), 1);
         }
@@ -182,6 +188,10 @@ fn contradictions_name_both_sides() {
             &[("TLS_CLIENT_CA", "/a")],
             "TLS_CLIENT_CA=\"/a\": expected TLS_CERT and TLS_KEY beside it, which are not set",
         ),
+        (
+            &[("AUTH_TOKEN", "0123456789abcdef"), ("AUTH_TOKEN_FILE", "/t")],
+            "AUTH_TOKEN_FILE=\"/t\": expected no AUTH_TOKEN beside it: set one of the two",
+        ),
         (&[("LISTEN", ":8081")], "ADMIN_LISTEN=\"127.0.0.1:8081\": expected another address than LISTEN=\":8081\""),
     ] {
         assert_eq!(load(vars).expect_err(message).to_string(), message);
@@ -211,15 +221,18 @@ fn a_value_that_is_no_text_is_an_error_only_in_a_variable_of_ours() {
     let broken = || OsString::from_vec(vec![b'/', 0xFF]);
     let error = Loaded::from_os_vars([("TLS_CA".into(), broken())].into_iter()).expect_err("not UTF-8");
     assert!(error.to_string().starts_with("TLS_CA=") && error.to_string().ends_with("expected UTF-8"), "{error}");
+    let error = Loaded::from_os_vars([("AUTH_TOKEN".into(), broken())].into_iter()).expect_err("not UTF-8");
+    assert_eq!(error.to_string(), "AUTH_TOKEN=\"…\": expected UTF-8");
     assert!(Loaded::from_os_vars([("OLDPWD".into(), broken()), (broken(), "x".into())].into_iter()).is_ok());
 }
 
 #[test]
-fn the_token_is_not_told_by_anything_that_prints_a_configuration() {
+fn tokens_are_not_told_by_anything_that_prints_a_configuration() {
     let token = "a-secret-0123456789";
-    let loaded = load(&[("ADMIN_TOKEN", token)]).expect("valid");
+    let loaded = load(&[("ADMIN_TOKEN", token), ("AUTH_TOKEN", token)]).expect("valid");
     assert!(!format!("{loaded:?}").contains(token));
-    assert!(
-        loaded.config.admin_token.is_some_and(|held| held.is(token.as_bytes()) && !held.is(b"a-secret-0123456788"))
-    );
+    assert!(VARIABLES.iter().all(|variable| variable.is_secret == variable.name.ends_with("_TOKEN")));
+    for held in [loaded.config.admin_token, loaded.config.auth_token] {
+        assert!(held.is_some_and(|held| held.is(token.as_bytes()) && !held.is(b"a-secret-0123456788")));
+    }
 }

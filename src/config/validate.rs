@@ -24,11 +24,6 @@ const MEMORY_BYTES_MIN: u64 = 1 << 20;
 /// content and the next one.
 const SEGMENTS_MIN: u64 = 6;
 
-/// Length of `ADMIN_TOKEN`: long enough not to be guessed.
-const TOKEN_BYTES: RangeInclusive<usize> = 16..=512;
-/// What is shown of a secret.
-const HIDDEN: &str = "…";
-
 /// The variables as they were set.
 pub struct Raw {
     /// By lower-case name, as envy has it.
@@ -43,7 +38,7 @@ struct Setting<'a> {
 
 impl Setting<'_> {
     fn error(&self, expected: impl Into<String>) -> ConfigError {
-        ConfigError { name: self.name.to_owned(), value: self.text.to_owned(), expected: expected.into() }
+        ConfigError::new(self.name, self.text, expected.into())
     }
 
     /// Reads it; `read` says `None` to what is not `expected`.
@@ -143,17 +138,8 @@ impl Raw {
         self.text(name).map(|set| PathBuf::from(set.text))
     }
 
-    /// A secret that fits `Authorization: Bearer` (RFC 6750 §2.1); its value is not told.
     fn token(&self, name: &'static str) -> Result<Option<Secret>, ConfigError> {
-        let Some(set) = self.text(name) else { return Ok(None) };
-        let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
-        let fits = TOKEN_BYTES.contains(&set.text.len()) && set.text.bytes().all(is_fit);
-        let expected = format!(
-            "{} to {} letters, digits and -._~+/= (the value is not shown)",
-            TOKEN_BYTES.start(),
-            TOKEN_BYTES.end()
-        );
-        if fits { Ok(Some(Secret::new(set.text))) } else { Err(Setting { name, text: HIDDEN }.error(expected)) }
+        self.text(name).map(|set| set.read(Secret::token_expected(), Secret::token)).transpose()
     }
 
     /// The whole configuration. Errors: the first variable that is not what it may be, or contradicts another.
@@ -211,6 +197,8 @@ impl Raw {
             tls_ca: self.file("TLS_CA"),
             admin_listen: self.listen("ADMIN_LISTEN")?,
             admin_token: self.token("ADMIN_TOKEN")?,
+            auth_token: self.token("AUTH_TOKEN")?,
+            auth_token_file: self.file("AUTH_TOKEN_FILE"),
             io_backend: self.get("IO_BACKEND")?.choose(&[
                 ("auto", IoBackend::Auto),
                 ("uring", IoBackend::Uring),
@@ -294,6 +282,11 @@ impl Raw {
                 "TLS_CERT and TLS_KEY beside it, which are not set".to_owned(),
             ),
             (
+                config.auth_token.is_none() || config.auth_token_file.is_none(),
+                "AUTH_TOKEN_FILE",
+                "no AUTH_TOKEN beside it: set one of the two".to_owned(),
+            ),
+            (
                 !config.admin_listen.overlaps(config.listen),
                 "ADMIN_LISTEN",
                 format!("another address than LISTEN={:?}", self.get("LISTEN")?.text),
@@ -314,7 +307,7 @@ impl Raw {
         let chosen = self.chosen(variable).ok().flatten();
         let value = match variable.name {
             "CORES" => config.cores.len().to_string(),
-            "ADMIN_TOKEN" if chosen.is_some() => HIDDEN.to_owned(),
+            _ if variable.is_secret && chosen.is_some() => Secret::HIDDEN.to_owned(),
             "DEAD_LETTER" => config.dead_letter.display().to_string(),
             _ => chosen.as_ref().map_or(variable.default, |set| set.text).to_owned(),
         };

@@ -35,6 +35,8 @@ pub enum ControlField {
     OriginAlias,
     /// `X-Dispatcher-Timeout`.
     Timeout,
+    /// `X-Dispatcher-Authorization`.
+    Authorization,
     /// Set by the daemon on what it sends; ignored, so that a receiver may copy headers onward.
     Ours,
     /// A typo, or from another version.
@@ -45,7 +47,12 @@ const PREFIX: &[u8] = b"X-Dispatcher-";
 
 /// The field's own spelling of the name of the origin field, for answers.
 pub const ORIGIN: &str = "X-Dispatcher-Origin-Host";
-const TIMEOUT: &str = "X-Dispatcher-Timeout";
+/// The same of its other name, of the bound on an attempt, and of the token.
+pub const ORIGIN_ALIAS: &str = "X-Dispatcher-Original-Host";
+/// See [`ORIGIN_ALIAS`].
+pub const TIMEOUT: &str = "X-Dispatcher-Timeout";
+/// See [`ORIGIN_ALIAS`].
+pub const AUTHORIZATION: &str = "X-Dispatcher-Authorization";
 
 impl ControlField {
     /// Recognises a field of ours by its name; `None` if it is not one.
@@ -59,6 +66,8 @@ impl ControlField {
             Self::Origin
         } else if is("Timeout") {
             Self::Timeout
+        } else if is("Authorization") {
+            Self::Authorization
         } else if is("Original-Host") {
             Self::OriginAlias
         } else if is("Message-Id") || is("Attempt") || is("Maybe-Duplicate") {
@@ -164,8 +173,17 @@ pub fn repeated(name: &str, value: &[u8]) -> Refusal {
 
 /// A field of ours that does not exist: refused, since a typo must not silently lose an instruction.
 pub fn unknown(name: &str, value: &[u8]) -> Refusal {
-    let expected = "X-Dispatcher-Origin-Host or X-Dispatcher-Timeout";
+    let expected = "X-Dispatcher-Origin-Host, X-Dispatcher-Timeout or X-Dispatcher-Authorization";
     fault("There is no such X-Dispatcher field.".to_owned(), name, value, expected)
+}
+
+/// It brings no token that lets it in. That says the same whatever it brought, and nothing of what else may be wrong.
+pub fn unauthorized() -> Refusal {
+    Refusal::new(RefusedReason::Unauthorized, "This needs a token, and the request brings none that is known.").blame(
+        AUTHORIZATION,
+        b"",
+        "Bearer and a token that AUTH_TOKEN or AUTH_TOKEN_FILE holds, once",
+    )
 }
 
 /// Reads an `X-Dispatcher-Timeout`: whole milliseconds, or with a unit. Errors: 400.
@@ -230,6 +248,8 @@ mod tests {
             ("x-dispatcher-origin-host", Some(ControlField::Origin)),
             ("X-DISPATCHER-ORIGINAL-HOST", Some(ControlField::OriginAlias)),
             ("X-Dispatcher-Timeout", Some(ControlField::Timeout)),
+            ("x-dispatcher-AUTHORIZATION", Some(ControlField::Authorization)),
+            ("X-Dispatcher-Authorisation", Some(ControlField::Unknown)),
             ("X-Dispatcher-Attempt", Some(ControlField::Ours)),
             ("X-Dispatcher-Message-Id", Some(ControlField::Ours)),
             ("X-Dispatcher-Maybe-Duplicate", Some(ControlField::Ours)),

@@ -11,6 +11,7 @@ use tokio::task::spawn_local;
 
 use super::control_fields::ControlRules;
 use super::head::Rules;
+use super::tokens::Door;
 use super::{Ingress, Settings, listener};
 use crate::config::Listen;
 use crate::control::{Control, Phase, Shared};
@@ -47,6 +48,7 @@ pub(super) const SETTINGS: Settings = Settings {
         },
         head_bytes_max: 16 << 10,
         body_bytes_max: 1 << 20,
+        door: Door::OPEN,
     },
     connections_max: 100,
     head_timeout: Millis(10_000),

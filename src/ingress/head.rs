@@ -12,6 +12,7 @@ use super::outbound::{self, Fate};
 use super::refusal::Refusal;
 use super::reply::Persistence;
 use super::target;
+use super::tokens::{Brought, Door};
 use crate::limits::{CONNECTION_OPTIONS_MAX, FIELDS_MAX};
 use crate::metrics::RefusedReason;
 use crate::metrics::exposition::takes_openmetrics;
@@ -26,6 +27,8 @@ pub struct Rules {
     pub head_bytes_max: usize,
     /// Longest body in bytes (`MAX_BODY`).
     pub body_bytes_max: usize,
+    /// Who may ask (`AUTH_TOKEN`).
+    pub door: Door,
 }
 
 /// A request whose end is known, whatever else is wrong with it.
@@ -167,6 +170,9 @@ struct Fields<'b> {
     alias: Option<(&'b str, &'b [u8])>,
     timeout: Option<&'b [u8]>,
     accept: Option<&'b [u8]>,
+    /// `X-Dispatcher-Authorization`, and the one that is the destination's.
+    token: Brought<'b>,
+    authorization: Brought<'b>,
     expects_continue: bool,
     upgrade: bool,
     /// Connection options (RFC 9110 §7.6.1).
@@ -222,6 +228,10 @@ impl<'b> Fields<'b> {
                 self.accept = Some(value);
                 Fate::Keep
             }
+            13 if is("Authorization") => {
+                self.authorization.take(value);
+                Fate::Keep
+            }
             2 if is("TE") => Fate::Drop,
             7 if is("Trailer") => Fate::Drop,
             10 if is("Keep-Alive") => Fate::Drop,
@@ -242,6 +252,10 @@ impl<'b> Fields<'b> {
     fn take_control(&mut self, field: ControlField, name: &'b str, value: &'b [u8]) {
         let repeated = match field {
             ControlField::Ours => false,
+            ControlField::Authorization => {
+                self.token.take(value);
+                false
+            }
             ControlField::Unknown => {
                 self.fault.get_or_insert_with(|| control_fields::unknown(name, value));
                 false
@@ -303,13 +317,26 @@ impl<'b> Fields<'b> {
         rules: &Rules,
         destination: &mut Option<Destination>,
     ) -> Result<Ask, Refusal> {
+        let origin = self.origin.or(self.alias);
+        let endpoint = if origin.is_none() { self.endpoint(message) } else { None };
+        if !self.is_let_in(endpoint, &rules.door) {
+            return Err(control_fields::unauthorized());
+        }
         if let Some(fault) = self.fault.take() {
             return Err(fault);
         }
         let timeout_max = rules.control.timeout_max;
         let timeout = self.timeout.map(|value| control_fields::parse_timeout(value, timeout_max)).transpose()?;
-        let Some((name, value)) = self.origin.or(self.alias) else {
-            return self.endpoint(message, rules).map(Ask::Endpoint);
+        let Some((name, value)) = origin else {
+            let no_origin = || {
+                target::no_origin(
+                    message.method,
+                    message.target,
+                    rules.control.own_scheme,
+                    self.host.unwrap_or_default(),
+                )
+            };
+            return endpoint.map(Ask::Endpoint).ok_or_else(no_origin);
         };
         let destination = Destination::read(name, value, &rules.control, destination)?;
         if let (Some(_), Some((alias, other))) = (self.origin, self.alias) {
@@ -327,20 +354,26 @@ impl<'b> Fields<'b> {
         Ok(Ask::Message { timeout })
     }
 
-    fn endpoint(&self, message: &outbound::Message<'_>, rules: &Rules) -> Result<Endpoint, Refusal> {
-        let (method, target) = (message.method, message.target);
-        if method == "GET" || method == "HEAD" {
-            match Endpoint::at(target.path()) {
-                Some(Endpoint::Metrics { .. }) => {
-                    let openmetrics =
-                        self.accept.is_some_and(|accept| std::str::from_utf8(accept).is_ok_and(takes_openmetrics));
-                    return Ok(Endpoint::Metrics { openmetrics });
-                }
-                Some(endpoint) => return Ok(endpoint),
-                None => {}
-            }
+    fn endpoint(&self, message: &outbound::Message<'_>) -> Option<Endpoint> {
+        if message.method != "GET" && message.method != "HEAD" {
+            return None;
         }
-        Err(target::no_origin(method, target, rules.control.own_scheme, self.host.unwrap_or_default()))
+        Endpoint::at(message.target.path()).map(|endpoint| match endpoint {
+            Endpoint::Metrics { .. } => Endpoint::Metrics {
+                openmetrics: self.accept.is_some_and(|accept| std::str::from_utf8(accept).is_ok_and(takes_openmetrics)),
+            },
+            Endpoint::Healthy | Endpoint::Ready => endpoint,
+        })
+    }
+
+    /// Judged before all else that is not framing, so that a stranger learns nothing but that a token is needed. A load
+    /// balancer cannot bring one, and Prometheus only in the field that is its own.
+    fn is_let_in(&self, endpoint: Option<Endpoint>, door: &Door) -> bool {
+        match endpoint {
+            Some(Endpoint::Healthy | Endpoint::Ready) if self.fault.is_none() && self.timeout.is_none() => true,
+            Some(Endpoint::Metrics { .. }) => door.admits(self.token.or(self.authorization)),
+            Some(Endpoint::Healthy | Endpoint::Ready) | None => door.admits(self.token),
+        }
     }
 }
 

@@ -1,9 +1,13 @@
 //! The contract of a head: tables of raw bytes and verdicts, each head also fed byte by byte.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::ingress::scan::Scanner;
+use crate::ingress::tokens::Tokens;
 use crate::message::Scheme;
 use crate::message::policy::Policy;
+use crate::reload::Publisher;
 use proptest::prelude::*;
 
 const RULES: Rules = Rules {
@@ -17,6 +21,7 @@ const RULES: Rules = Rules {
     },
     head_bytes_max: 64 << 10,
     body_bytes_max: 1 << 20,
+    door: Door::OPEN,
 };
 
 #[derive(Debug)]
@@ -28,12 +33,16 @@ struct Read {
 
 /// Scans and parses, whole and byte by byte, and returns the one verdict.
 fn read(bytes: &[u8]) -> Result<Read, Refusal> {
+    read_by(&RULES, bytes)
+}
+
+fn read_by(rules: &Rules, bytes: &[u8]) -> Result<Read, Refusal> {
     let once = |pieces: &mut dyn Iterator<Item = usize>| {
         let mut scanner = Scanner::default();
         for end in pieces {
             if let Some(span) = scanner.scan(&bytes[..end], 64 << 10)? {
                 let (mut destination, mut outbound) = (None, Vec::new());
-                let head = parse(&bytes[span.start..span.end], &RULES, &mut destination, &mut outbound)?;
+                let head = parse(&bytes[span.start..span.end], rules, &mut destination, &mut outbound)?;
                 let outbound = outbound.escape_ascii().to_string().replace("\\r\\n", "|");
                 return Ok(Read { head, origin: destination.map(|d| d.origin().to_string()), outbound });
             }
@@ -209,6 +218,87 @@ fn persistence_and_expectation_follow_the_version_and_the_fields() {
     }
     assert!(data("HEAD / HTTP/1.1|Host: a").unwrap().head.head_only);
     assert!(!data("head / HTTP/1.1|Host: a").unwrap().head.head_only);
+}
+
+const TOKEN: &str = "0123456789abcdef";
+
+#[test]
+fn a_stranger_is_told_only_that_a_token_is_needed() {
+    let tokens = Tokens::parse(&format!("another-token-012345\n{TOKEN}\n")).unwrap();
+    let rules = Rules { door: Door::new(Publisher::new(Arc::new(tokens)).subscribe()), ..RULES };
+    let (right, wrong) =
+        (format!("X-Dispatcher-Authorization: Bearer {TOKEN}"), "X-Dispatcher-Authorization: Bearer no");
+    let plain = format!("Authorization: Bearer {TOKEN}");
+    let to_b = "X-Dispatcher-Origin-Host: b";
+    let post = |fields: &[&str]| format!("POST / HTTP/1.1|Host: a|{}", fields.join("|"));
+    let get = |path: &str, fields: &[&str]| format!("GET {path} HTTP/1.1|Host: a|{}", fields.join("|"));
+    for (head, expected) in [
+        (post(&[to_b, &right]), 202),
+        (post(&[&right.replace("Bearer ", "bearer   "), to_b]), 202),
+        (post(&[&right.to_ascii_lowercase(), to_b]), 202),
+        (post(&["Connection: x-dispatcher-authorization", &right, to_b]), 202),
+        (post(&[to_b]), 401),
+        (post(&[to_b, wrong]), 401),
+        (post(&[to_b, &right, &right]), 401),
+        (post(&[to_b, &right, wrong]), 401),
+        (post(&[to_b, &right.replace("Bearer", "Basic")]), 401),
+        (post(&[to_b, &right.replace("Bearer ", "")]), 401),
+        (post(&[to_b, &plain]), 401),
+        // Whatever else is wrong, or would be answered.
+        (post(&[to_b, to_b]), 401),
+        (post(&[to_b, "X-Dispatcher-Timeot: 5"]), 401),
+        (post(&[to_b, "X-Dispatcher-Timeout: 0"]), 401),
+        (post(&["X-Dispatcher-Origin-Host: 169.254.169.254"]), 401),
+        (post(&["X-Dispatcher-Origin-Host: localhost:8080"]), 401),
+        (post(&["X-Dispatcher-Origin-Host: u@b"]), 401),
+        (post(&[to_b, "Content-Length: 1048577"]), 401),
+        (post(&[]), 401),
+        (get("/x", &[]), 401),
+        (get("/-/healthy", &[to_b]), 401),
+        (get("/-/healthy", &["X-Dispatcher-Timeot: 5"]), 401),
+        (get("/-/ready", &["X-Dispatcher-Timeout: 5s"]), 401),
+        (post(&["A: b"]).replace("POST /", "POST /-/ready"), 401),
+        // What load balancers and Prometheus ask.
+        (get("/-/healthy", &[]), 200),
+        (get("/-/ready", &[wrong]), 200),
+        (get("/metrics", &[]), 401),
+        (get("/metrics", &[&right]), 200),
+        (get("/metrics", &[&plain]), 200),
+        (get("/metrics", &[&plain, &plain]), 401),
+        (get("/metrics", &[&plain, wrong]), 401),
+        (get("/metrics", &["Authorization: Bearer no", &right]), 200),
+        (get("/metrics", &[&plain, to_b]), 401),
+        // Who may come in is told as before.
+        (post(&[&right, to_b, to_b]), 400),
+        (post(&[&right, "X-Dispatcher-Origin-Host: 169.254.169.254"]), 403),
+        (post(&[&right, to_b, "Content-Length: 1048577"]), 413),
+        (get("/x", &[&right]), 400),
+    ] {
+        let result = read_by(&rules, format!("{head}||").replace('|', "\r\n").as_bytes());
+        assert_eq!(status(&result).0, expected, "{head}");
+        let shown = format!("{result:?}");
+        assert!(expected == 200 || expected == 202 || !shown.contains(TOKEN), "{shown}");
+        if let Ok(Read { head: Head { ask: Ask::Message { .. }, .. }, outbound, .. }) = result {
+            assert!(!outbound.to_ascii_lowercase().contains("x-dispatcher-authorization"), "{outbound}");
+        }
+    }
+    // Framing is judged before: where the next request begins must be known.
+    for head in ["POST / HTTP/1.1|Host: a|Content-Length: x", "POST / HTTP/1.1", "GET x HTTP/1.1|Host: a"] {
+        let refusal = read_by(&rules, format!("{head}|{right}||").replace('|', "\r\n").as_bytes()).unwrap_err();
+        assert_eq!((refusal.status(), refusal.closes()), (400, true), "{head}");
+    }
+}
+
+#[test]
+fn a_token_that_nobody_asks_for_is_consumed_whatever_it_is() {
+    for field in [
+        "X-Dispatcher-Authorization: Bearer x",
+        "x-dispatcher-authorization:",
+        "X-Dispatcher-Authorization: a|X-Dispatcher-Authorization: b",
+    ] {
+        let read = data(&format!("GET / HTTP/1.1|Host: a|{field}|Authorization: Bearer {TOKEN}")).unwrap();
+        assert_eq!(read.outbound, format!("GET / HTTP/1.1|Host: b:81|Authorization: Bearer {TOKEN}|"), "{field}");
+    }
 }
 
 proptest! {

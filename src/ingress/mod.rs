@@ -38,6 +38,8 @@ pub mod reply;
 pub mod scan;
 // The request target.
 pub mod target;
+// Who may send requests.
+pub mod tokens;
 // The open connections and their deadlines.
 pub mod watch;
 

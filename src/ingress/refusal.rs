@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::control_fields::{ORIGIN, ORIGIN_ALIAS, TIMEOUT};
 use crate::limits::SHOWN_VALUE_BYTES_MAX;
 use crate::metrics::RefusedReason;
 use crate::shard::Refused;
@@ -22,6 +23,7 @@ const fn consequence(reason: RefusedReason) -> Consequence {
     let (status, title, closes, retry_after_seconds) = match reason {
         RefusedReason::Malformed => (400, "Malformed request", CLOSES, None),
         RefusedReason::ControlHeader => (400, "Wrong control header", STAYS, None),
+        RefusedReason::Unauthorized => (401, "Not authorized", STAYS, None),
         RefusedReason::NoOrigin => (400, "No destination", STAYS, None),
         RefusedReason::Timeout => (408, "Request not complete in time", CLOSES, None),
         RefusedReason::BodyTooLarge => (413, "Message too large", STAYS, None),
@@ -66,16 +68,11 @@ impl Refusal {
         Self { reason, detail: detail.into(), fault: None }
     }
 
-    /// Names the field at fault. The value is shown shortened, and not at all if it may be a secret.
+    /// Names the field at fault. Its value is shown only where none of it can be a secret, whatever a client put there:
+    /// see [`shown`].
     #[must_use]
     pub fn blame(mut self, header: &str, value: &[u8], expected: impl Into<Cow<'static, str>>) -> Self {
-        const SECRET: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "set-cookie"];
-        let secret = SECRET.iter().any(|name| header.eq_ignore_ascii_case(name));
-        let shown = &value[..value.len().min(SHOWN_VALUE_BYTES_MAX)];
-        let value = (!secret).then(|| {
-            let ellipsis = if shown.len() < value.len() { "…" } else { "" };
-            format!("{}{ellipsis}", String::from_utf8_lossy(shown))
-        });
+        let value = shown(header, value);
         self.fault = Some(Box::new(Fault { header: header.to_owned(), value, expected: expected.into() }));
         self
     }
@@ -110,9 +107,54 @@ impl Refusal {
         self.fault.as_deref()
     }
 
+    /// What a client is to bring next time (RFC 9110 §11.6.1).
+    pub const fn challenge(&self) -> Option<&'static str> {
+        match self.status() {
+            401 => Some("Bearer realm=\"dispatcher\""),
+            _ => None,
+        }
+    }
+
     /// Whether the connection ends after it in any case.
     pub const fn closes(&self) -> bool {
         consequence(self.reason).closes
+    }
+}
+
+/// What is shown of a value that is at fault, shortened. Fields of other names than these are not shown: a name that is
+/// none of ours may be a slip for the one that holds the token.
+fn shown(header: &str, value: &[u8]) -> Option<String> {
+    const AUTHORITY: [&str; 3] = ["Host", ORIGIN, ORIGIN_ALIAS];
+    const PLAIN: [&str; 3] = ["Content-Length", "Transfer-Encoding", TIMEOUT];
+    let is = |name: &&str| header.eq_ignore_ascii_case(name);
+    let (before, bare, behind) = if AUTHORITY.iter().any(is) {
+        without_secrets(value)
+    } else if PLAIN.iter().any(is) {
+        ("", value, "")
+    } else {
+        return None;
+    };
+    let kept = &bare[..bare.len().min(SHOWN_VALUE_BYTES_MAX)];
+    let behind = if kept.len() < bare.len() { HIDDEN } else { behind };
+    Some(format!("{before}{}{behind}", String::from_utf8_lossy(kept)))
+}
+
+/// What stands for what is not shown.
+const HIDDEN: &str = "…";
+
+/// A value that should be an authority without what a URL may have besides: user information, a query, a fragment. What
+/// stands for them, before it and behind.
+fn without_secrets(value: &[u8]) -> (&'static str, &[u8], &'static str) {
+    let query = value.iter().position(|byte| matches!(byte, b'?' | b'#'));
+    let user = value.iter().rposition(|byte| *byte == b'@');
+    match (user, query) {
+        // A password with a question mark, or a query with an at sign.
+        (Some(user), Some(query)) if user > query => (HIDDEN, b"", ""),
+        _ => (
+            user.map_or("", |_| HIDDEN),
+            &value[user.unwrap_or(0)..query.map_or(value.len(), |query| query + 1)],
+            query.map_or("", |_| HIDDEN),
+        ),
     }
 }
 
@@ -148,6 +190,37 @@ mod tests {
         for reason in RefusedReason::ALL {
             let refusal = Refusal::new(reason, "");
             assert_eq!(refusal.retry_after_seconds().is_some(), [503, 507].contains(&refusal.status()), "{reason:?}");
+            assert_eq!(refusal.challenge().is_some(), refusal.status() == 401, "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn no_value_is_shown_that_may_hold_a_secret() {
+        for (header, value, expected) in [
+            ("X-Dispatcher-Origin-Host", "b:0", Some("b:0")),
+            ("x-dispatcher-origin-host", "user:pass@b", Some("…@b")),
+            ("X-Dispatcher-Original-Host", "http://user:p@ss@b/x", Some("…@b/x")),
+            ("X-Dispatcher-Origin-Host", "user:pa/ss@b", Some("…@b")),
+            ("X-Dispatcher-Origin-Host", "https://b/x?key=pass", Some("https://b/x?…")),
+            ("X-Dispatcher-Origin-Host", "b#pass", Some("b#…")),
+            ("X-Dispatcher-Origin-Host", "user@b?pass", Some("…@b?…")),
+            ("X-Dispatcher-Origin-Host", "user:p?ss@pass", Some("…")),
+            ("X-Dispatcher-Origin-Host", "", Some("")),
+            ("Host", "user:pass@b", Some("…@b")),
+            ("X-Dispatcher-Timeout", "1y", Some("1y")),
+            ("Content-Length", "+1", Some("+1")),
+            ("transfer-encoding", "gzip,", Some("gzip,")),
+            ("X-Dispatcher-Authorization", "Bearer pass", None),
+            ("X-Dispatcher-Authorisation", "Bearer pass", None),
+            ("X-Dispatcher-Token", "pass", None),
+            ("Authorization", "Basic pass", None),
+            ("PROXY-AUTHORIZATION", "pass", None),
+            ("Cookie", "pass", None),
+            ("set-cookie", "pass", None),
+            ("X-Api-Key", "pass", None),
+        ] {
+            let refusal = Refusal::new(RefusedReason::ControlHeader, "").blame(header, value.as_bytes(), "");
+            assert_eq!(refusal.fault().and_then(|fault| fault.value.as_deref()), expected, "{header}: {value}");
         }
     }
 }

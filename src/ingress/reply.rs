@@ -78,8 +78,7 @@ pub fn push_refusal(out: &mut Vec<u8>, date: &Date, refusal: &Refusal, persisten
     let mut content = serde_json::to_vec(&problem).expect("strings and a number always have a JSON form");
     content.push(b'\n');
     let answer = Document { status, media_type: PROBLEM_TYPE, content: &content };
-    let retry_after = refusal.retry_after_seconds();
-    push_answer(out, date, &answer, retry_after, persistence, head_only);
+    push_answer(out, date, &answer, Some(refusal), persistence, head_only);
 }
 
 /// An answer with content.
@@ -108,7 +107,7 @@ fn push_answer(
     out: &mut Vec<u8>,
     date: &Date,
     answer: &Document<'_>,
-    retry_after_seconds: Option<u32>,
+    refusal: Option<&Refusal>,
     persistence: Persistence,
     head_only: bool,
 ) {
@@ -119,7 +118,10 @@ fn push_answer(
     out.extend_from_slice(head.as_bytes());
     out.extend_from_slice(&date.0);
     out.extend_from_slice(b"\r\n");
-    if let Some(seconds) = retry_after_seconds {
+    if let Some(challenge) = refusal.and_then(Refusal::challenge) {
+        out.extend_from_slice(format!("WWW-Authenticate: {challenge}\r\n").as_bytes());
+    }
+    if let Some(seconds) = refusal.and_then(Refusal::retry_after_seconds) {
         out.extend_from_slice(format!("Retry-After: {seconds}\r\n").as_bytes());
     }
     out.extend_from_slice(persistence.field());
@@ -134,6 +136,7 @@ const fn phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         408 => "Request Timeout",
         413 => "Content Too Large",
@@ -167,6 +170,7 @@ struct Problem<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingress::control_fields;
     use crate::metrics::RefusedReason;
     use crate::shard::Refused;
 
@@ -230,12 +234,19 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_not_shown_and_long_values_are_cut() {
-        for name in ["Authorization", "COOKIE", "Proxy-Authorization", "set-cookie"] {
-            let refusal = Refusal::new(RefusedReason::Malformed, "no").blame(name, b"hunter2", "less");
-            let answer = text_of(|out| push_refusal(out, &date(), &refusal, Persistence::Close, false));
-            assert!(!answer.contains("hunter2"), "{answer}");
-        }
+    fn a_stranger_is_told_what_to_bring() {
+        let refusal = control_fields::unauthorized();
+        let answer = text_of(|out| push_refusal(out, &date(), &refusal, Persistence::Open, false));
+        assert!(answer.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{answer}");
+        assert!(answer.contains("\r\nWWW-Authenticate: Bearer realm=\"dispatcher\"\r\n"), "{answer}");
+        let problem: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+        assert_eq!(problem["type"], "urn:dispatcher:problem:unauthorized");
+        assert_eq!(problem["header"], "X-Dispatcher-Authorization");
+        assert!(problem.get("value").is_none(), "{problem}");
+    }
+
+    #[test]
+    fn long_values_are_cut() {
         let refusal = Refusal::new(RefusedReason::Malformed, "no").blame("Host", &[b'a'; 10_000], "less");
         let answer = text_of(|out| push_refusal(out, &date(), &refusal, Persistence::Close, false));
         assert!(answer.len() < 600 && answer.contains("aaa…\""), "{answer}");

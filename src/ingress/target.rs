@@ -95,19 +95,18 @@ pub const fn is_host_byte(byte: u8) -> bool {
 }
 
 /// Neither an origin nor one of our paths: the answer shows a command that would have worked, with the client's own
-/// host and target if a shell takes them as they are.
+/// host and path if a shell takes them as they are. Without its query, which may hold a secret.
 pub fn no_origin(method: &str, target: &Target<'_>, own_scheme: Scheme, host: &[u8]) -> Refusal {
     let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'\'' | b'\\'));
     let host = std::str::from_utf8(host).ok().filter(|host| !host.is_empty() && plain(host)).unwrap_or("localhost");
     let method = if plain(method) { method } else { "POST" };
-    let rest = Some(target.rest).filter(|rest| plain(rest) && *rest != "*").unwrap_or("/");
+    let path = Some(target.path()).filter(|path| plain(path) && *path != "*").unwrap_or("/");
     let option = if method == "HEAD" { "--head".to_owned() } else { format!("-X '{method}'") };
     let detail = format!(
         "The request names no origin to be sent to. This would have worked: \
-         curl {option} -H '{}: http://example.com' '{}://{host}{}{rest}'",
+         curl {option} -H '{}: http://example.com' '{}://{host}{path}'",
         control_fields::ORIGIN,
         own_scheme.as_str(),
-        target.prefix,
     );
     Refusal::new(RefusedReason::NoOrigin, detail).blame(control_fields::ORIGIN, b"", control_fields::ORIGIN_EXPECTED)
 }
@@ -164,7 +163,7 @@ mod tests {
         };
         assert!(
             detail("PUT", "/a?b=c", b"h:8080")
-                .contains("curl -X 'PUT' -H 'X-Dispatcher-Origin-Host: http://example.com' 'http://h:8080/a?b=c'")
+                .contains("curl -X 'PUT' -H 'X-Dispatcher-Origin-Host: http://example.com' 'http://h:8080/a'")
         );
         let injected = detail("POST", "/'$(x)'", b"h'");
         assert!(injected.contains("'http://localhost/'") && !injected.contains("$("), "{injected}");

@@ -19,6 +19,8 @@ pub enum RefusedReason {
     Malformed,
     /// A control header is wrong.
     ControlHeader,
+    /// It brings no token that is known.
+    Unauthorized,
     /// Neither an origin nor one of our own paths.
     NoOrigin,
     /// Head or body not complete in time.
@@ -53,9 +55,10 @@ pub enum RefusedReason {
 
 impl RefusedReason {
     /// All of them, in the order of their indices.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Malformed,
         Self::ControlHeader,
+        Self::Unauthorized,
         Self::NoOrigin,
         Self::Timeout,
         Self::BodyTooLarge,
@@ -78,6 +81,7 @@ impl RefusedReason {
         match self {
             Self::Malformed => "malformed",
             Self::ControlHeader => "control_header",
+            Self::Unauthorized => "unauthorized",
             Self::NoOrigin => "no_origin",
             Self::Timeout => "timeout",
             Self::BodyTooLarge => "body_too_large",

@@ -21,11 +21,13 @@ use crate::delivery::client::{HyperTransport, TransportConfig};
 use crate::delivery::names::NameSources;
 use crate::delivery::worker;
 use crate::disk::{Disk, DiskError, while_doing};
+use crate::ingress::tokens::Tokens;
 use crate::ingress::{Ingress, listener};
 use crate::limits::{BLOCK_BYTES, DRAIN_FLUSH_MS};
 use crate::message::IdSource;
 use crate::metrics::ShardMetrics;
 use crate::net::Stream;
+use crate::reload::Publisher;
 use crate::schedule::gate::Gates;
 use crate::shard::Shard;
 use crate::shard::dead_letters::DeadLetters;
@@ -55,6 +57,8 @@ pub struct CoreStart {
     pub own_port: u16,
     /// Roots of trust for https.
     pub tls: Arc<ClientConfig>,
+    /// What senders must bring, if anything.
+    pub tokens: Option<Arc<Publisher<Arc<Tokens>>>>,
     /// A handle to all cores.
     pub control: Control,
     /// This core's end of it.

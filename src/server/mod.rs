@@ -14,6 +14,8 @@ mod recovery;
 pub mod reload;
 // What each part is told by the configuration.
 mod shares;
+// What senders must bring.
+mod tokens;
 
 use std::error::Error;
 use std::io;
@@ -29,6 +31,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::backend::Backend;
 use self::core::{CoreError, CoreStart};
 use self::reload::{Reloader, Reloads};
+use self::tokens::TokenFileError;
 use crate::admin;
 use crate::config::{Config, Listen};
 use crate::control::{Control, Shared};
@@ -66,6 +69,9 @@ pub enum ServerError {
     /// `TLS_CERT`, `TLS_KEY` or `TLS_CLIENT_CA` cannot be used.
     #[error(transparent)]
     Certificate(#[from] TlsFileError),
+    /// `AUTH_TOKEN_FILE` cannot be used.
+    #[error(transparent)]
+    Tokens(#[from] TokenFileError),
     /// The operating system refused something every process needs.
     #[error("starting")]
     System(#[from] io::Error),
@@ -95,6 +101,7 @@ impl ServerError {
             | Self::Bind(_)
             | Self::Tls(_)
             | Self::Certificate(_)
+            | Self::Tokens(_)
             | Self::System(_)
             | Self::Core { .. } => 2,
         }
@@ -120,6 +127,7 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
     let mut reloads = Reloads::default();
     let certificate =
         tls_files(&config).map(|files| reloads.add("TLS_CERT", move || server_config(&files))).transpose()?;
+    let tokens = tokens::publisher(&config, &mut reloads)?;
     let (sockets, data) = listener::bind(config.listen, config.cores.len())?;
     let admin = bind_admin(config.admin_listen)?;
     let gates = Gates::new(shares::origin_rules(&config));
@@ -142,6 +150,7 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
             socket,
             own_port: data.port(),
             tls: Arc::clone(&tls),
+            tokens: tokens.clone(),
             control: control.clone(),
             inbox,
             gates: Arc::clone(&gates),

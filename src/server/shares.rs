@@ -7,6 +7,7 @@ use super::core::CoreStart;
 use crate::config::Config;
 use crate::ingress::control_fields::ControlRules;
 use crate::ingress::head::Rules;
+use crate::ingress::tokens::Door;
 use crate::ingress::{self, listener};
 use crate::limits::to_usize;
 use crate::message::Scheme;
@@ -83,8 +84,14 @@ pub fn ingress_settings(start: &CoreStart) -> ingress::Settings {
         is_own_address: listener::is_own_address,
         policy: config.origin_policy.clone(),
     };
+    let door = start.tokens.as_ref().map_or(Door::OPEN, |tokens| Door::new(tokens.subscribe()));
     ingress::Settings {
-        rules: Rules { control, head_bytes_max: to_usize(config.max_head), body_bytes_max: to_usize(config.max_body) },
+        rules: Rules {
+            control,
+            head_bytes_max: to_usize(config.max_head),
+            body_bytes_max: to_usize(config.max_body),
+            door,
+        },
         connections_max: config.max_connections.div_ceil(start.shards) as usize,
         head_timeout: config.head_timeout,
         body_timeout: config.body_timeout,

@@ -109,6 +109,19 @@ impl Daemon {
         line.unwrap_or_else(|| panic!("the log has a line with {part}"))
     }
 
+    /// The lines of its log with `part` in them, so far.
+    pub fn log_lines(&self, part: &str) -> Vec<String> {
+        self.lines.change(|(lines, _)| lines.iter().filter(|line| line.contains(part)).cloned().collect())
+    }
+
+    /// Waits until as many lines of its log have `part` in them.
+    #[track_caller]
+    pub fn log_lines_until(&self, part: &str, count: usize) {
+        let enough = |lines: &Vec<String>| lines.iter().filter(|line| line.contains(part)).count() >= count;
+        let found = self.lines.until(|(lines, _)| enough(lines).then_some(()));
+        assert!(found.is_some(), "the log has {count} lines with {part}");
+    }
+
     /// The value of a series, as the admin listener shows it.
     pub fn metric(&self, series: &str) -> f64 {
         let answer = Client::connect(self.admin).get("/metrics");

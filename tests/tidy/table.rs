@@ -31,7 +31,10 @@ pub const STACK: &[(&str, &[&str])] = &[
         ],
     ),
     // The two ends of a message: they never meet.
-    ("ingress", &["control", "shard", "wal::ticket", "metrics", "disk", "net", "config", "message", "time", "limits"]),
+    (
+        "ingress",
+        &["control", "shard", "wal::ticket", "metrics", "disk", "net", "config", "message", "reload", "time", "limits"],
+    ),
     ("delivery", &["shard", "schedule", "metrics", "disk", "net", "config", "message", "time", "limits"]),
     // Of shards only the nouns that questions are about.
     (

@@ -12,8 +12,9 @@ use tracing_subscriber::{Layer, Registry};
 
 use crate::config::LogFormat;
 
-/// Sends everything of `level` and above to stderr, with colours if that is a terminal. Libraries speak only of
-/// warnings and errors, unless `level` is trace.
+/// Sends everything of `level` and above to stderr, with colours if that is a terminal. Libraries speak only of warnings
+/// and errors, whatever `level`: what they trace are the bytes that pass, header fields, frames and names looked up, and
+/// those are secrets of whoever sent them.
 ///
 /// Called once per process; a second call changes nothing.
 pub fn init(level: Level, format: LogFormat) {
@@ -35,8 +36,7 @@ where
 }
 
 fn filter(level: Level) -> Targets {
-    let libraries = if level == Level::TRACE { level } else { level.min(Level::WARN) };
-    Targets::new().with_default(libraries).with_target(env!("CARGO_PKG_NAME"), level)
+    Targets::new().with_default(level.min(Level::WARN)).with_target(env!("CARGO_PKG_NAME"), level)
 }
 
 #[cfg(test)]
@@ -89,6 +89,17 @@ mod tests {
         assert!(text.contains("INFO") && text.contains("recovered shard=3\n") && !text.contains('\x1b'), "{text:?}");
     }
 
+    /// Whoever can have a text of theirs logged must not be able to forge a line, or to have a terminal obey.
+    #[test]
+    fn a_value_cannot_begin_a_line_of_its_own_nor_command_a_terminal() {
+        let hostile = "a\u{1b}[2J\r\n2026-01-01T00:00:00Z INFO forged";
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let text = written(Level::INFO, format, || tracing::info!(hostile, shown = ?hostile, "event"));
+            assert_eq!(text.matches(['\n', '\r']).count(), 1, "{text:?}");
+            assert!(text.ends_with('\n') && !text.contains('\u{1b}'), "{text:?}");
+        }
+    }
+
     #[test]
     fn libraries_speak_of_warnings_alone_and_never_above_the_level_that_is_wanted() {
         for (level, ours, theirs) in [
@@ -96,7 +107,7 @@ mod tests {
             (Level::WARN, Level::WARN, Level::WARN),
             (Level::INFO, Level::INFO, Level::WARN),
             (Level::DEBUG, Level::DEBUG, Level::WARN),
-            (Level::TRACE, Level::TRACE, Level::TRACE),
+            (Level::TRACE, Level::TRACE, Level::WARN),
         ] {
             let filter = filter(level);
             for at in [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE] {

@@ -18,6 +18,7 @@ mod own_paths;
 mod process;
 #[path = "http_contract/refusals.rs"]
 mod refusals;
+#[allow(dead_code, reason = "each crate of tests uses its part")]
 mod support;
 #[path = "http_contract/timeouts.rs"]
 mod timeouts;

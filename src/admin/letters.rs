@@ -13,7 +13,7 @@ use super::query::{Bad, Query};
 use super::{JSON, PROBLEM, problem, respond};
 use crate::control::Control;
 use crate::control::letters::Unanswered;
-use crate::message::{MessageId, Scheme};
+use crate::message::{MessageId, Scheme, without_query};
 use crate::shard::letter::{Details, ReplayStatus, Selection, Summary, Tally};
 use crate::time::{Rfc3339, unix_now};
 
@@ -197,10 +197,16 @@ async fn cancel(job: &str, control: &Control) -> Result<Answer, Unanswered> {
     Ok(problem(StatusCode::NOT_FOUND, "there is no replay with this number that runs"))
 }
 
-fn summary(letter: &Summary) -> Map<String, Value> {
+/// Method and target.
+fn request(letter: &Summary) -> (String, String) {
     let line = String::from_utf8_lossy(&letter.request_line);
-    let mut parts = line.split(' ');
-    let (method, target) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let mut parts = line.split(' ').map(str::to_owned);
+    (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+}
+
+fn summary(letter: &Summary) -> Map<String, Value> {
+    let (method, target) = request(letter);
+    let target = without_query(&target);
     let object = json!({
         "id": letter.id.to_string(), "accepted": Rfc3339(letter.accepted), "died": Rfc3339(letter.died),
         "origin": letter.origin.to_string(), "class": letter.class.as_str(), "status": letter.status,
@@ -229,6 +235,7 @@ fn details(letter: &Details) -> Value {
             json!([name, value.trim_matches([' ', '\t'])])
         })
         .collect();
+    object.insert("target".to_owned(), json!(request(&letter.summary).1));
     object.insert("request_line".to_owned(), json!(String::from_utf8_lossy(&letter.summary.request_line)));
     object.insert("timeout_ms".to_owned(), json!(letter.timeout.map(|timeout| timeout.0)));
     object.insert("maybe_duplicate".to_owned(), json!(letter.maybe_duplicate));
@@ -325,6 +332,7 @@ mod tests {
             }],
             answer: b"busy".to_vec(),
         };
+        assert_eq!(super::summary(&letter.summary)["target"], "/a?…", "a list tells no query");
         let shown = details(&letter);
         assert_eq!(shown["fields"][1], json!(["Cookie", "a=b"]));
         assert_eq!(STANDARD.decode(shown["head_base64"].as_str().expect("text")).expect("base64"), letter.head);

@@ -1,8 +1,8 @@
 //! Names, sizes and first blocks of files: blocking calls on a helper thread, off the path of every commit.
 
 use std::fs;
-use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -13,6 +13,12 @@ use crate::limits::{PREWRITE_BYTES, to_usize};
 /// From libc: what rustix 1.1 calls `DSYNC` is `O_SYNC`, which writes the file's times down with each write. That is a
 /// commit of the filesystem's journal for nothing: the blocks and the length of a segment never change.
 pub const DSYNC: i32 = libc::O_DSYNC;
+
+/// Modes of directories and files that are made: what was sent is for the owner alone, whatever the umask. What is there
+/// already keeps its mode, as an operator may have meant it.
+pub const PRIVATE_DIR: u32 = 0o700;
+/// See [`PRIVATE_DIR`].
+pub const PRIVATE_FILE: u32 = 0o600;
 
 /// Suffix of a file that is not complete yet; such a file is nobody's and is removed at start.
 pub const UNFINISHED: &str = "new";
@@ -38,7 +44,7 @@ pub async fn create_dir(dir: &Path) -> io::Result<()> {
     blocking(move || {
         let missing: Vec<&Path> = dir.ancestors().take_while(|ancestor| !ancestor.is_dir()).collect();
         for path in missing.into_iter().rev().filter(|path| !path.as_os_str().is_empty()) {
-            match fs::create_dir(path) {
+            match fs::DirBuilder::new().mode(PRIVATE_DIR).create(path) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                 _ => sync_parent(path)?,
             }
@@ -99,8 +105,10 @@ pub async fn write_aside(path: &Path, contents: Bytes) -> io::Result<()> {
     let path = path.to_owned();
     blocking(move || {
         let unfinished = with_suffix(&path);
-        fs::write(&unfinished, &contents)?;
-        fs::File::open(&unfinished)?.sync_all()?;
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(PRIVATE_FILE).open(&unfinished)?;
+        file.write_all(&contents)?;
+        file.sync_all()?;
         fs::rename(&unfinished, &path)?;
         sync_parent(&path)
     })
@@ -126,7 +134,7 @@ fn with_suffix(path: &Path) -> PathBuf {
 
 /// Opens with `O_DIRECT | O_DSYNC`, or without `O_DIRECT` where the filesystem knows none (tmpfs before Linux 6.6).
 fn open_direct(options: &mut fs::OpenOptions, path: &Path) -> io::Result<fs::File> {
-    let direct = options.custom_flags(libc::O_DIRECT | DSYNC).open(path);
+    let direct = options.mode(PRIVATE_FILE).custom_flags(libc::O_DIRECT | DSYNC).open(path);
     match direct {
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) => {
             options.create_new(false).custom_flags(DSYNC).open(path)
@@ -155,7 +163,23 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_made_is_for_its_owner_alone() {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        let (outer, inner) = (root.path().join("a"), root.path().join("a/b"));
+        let (segment, aside) = (inner.join("segment"), inner.join("aside"));
+        create_dir(&inner).await.expect("made");
+        create(&segment, 4096).await.expect("created");
+        write_aside(&aside, Bytes::from_static(b"x")).await.expect("written");
+        for (path, mode) in [(outer, 0o700), (inner, 0o700), (segment, 0o600), (aside, 0o600)] {
+            let found = fs::metadata(&path).expect("there").permissions().mode() & 0o777;
+            assert_eq!(found, mode, "{}: {found:o}", path.display());
+        }
+    }
 
     #[tokio::test]
     async fn files_are_opened_so_that_a_write_waits_for_its_data_and_not_for_the_times_of_the_file() {

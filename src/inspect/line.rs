@@ -6,15 +6,16 @@ use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 
+use crate::message::without_query;
 use crate::time::{Rfc3339, UnixMillis};
 use crate::wal::payload::{Accepted, Death, Payload, Progress, Tried};
 use crate::wal::record::Kind;
 use crate::wal::recovery::Visit;
 
-/// What is shown besides what every line has. Values of header fields and bodies may be secret, so only on demand.
+/// What is shown besides what every line has. Queries, values of header fields and bodies may be secret, so only on demand.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Shown {
-    /// Heads, with the values of their fields.
+    /// Heads, with the values of their fields, and queries.
     pub heads: bool,
     /// Bodies, and what origins answered.
     pub bodies: bool,
@@ -110,11 +111,12 @@ impl<'a> Line<'a> {
 
     fn message(self, message: &Accepted<'a>, shown: Shown) -> Self {
         let (method, target) = request_line(message.head);
+        let target = String::from_utf8_lossy(target);
         let head = shown.heads.then(|| std::str::from_utf8(message.head));
         Self {
             origin: Some(message.origin.to_origin().to_string()),
             method: Some(String::from_utf8_lossy(method)),
-            target: Some(String::from_utf8_lossy(target)),
+            target: Some(if shown.heads { target } else { Cow::Owned(without_query(&target).into_owned()) }),
             timeout_ms: message.timeout.map(|timeout| timeout.0),
             again: message.again,
             replays: message.replays,

@@ -93,7 +93,7 @@ pub struct CatOptions {
     /// Only records of what happened since: an RFC 3339 time, or so long ago, as 30s 5m 2h 7d
     #[arg(long, value_name = "TIME", value_parser = since)]
     pub since: Option<Since>,
-    /// Prints heads with the values of their fields, which may be secret
+    /// Prints heads with the values of their fields, and queries: both may be secret
     #[arg(long)]
     pub heads: bool,
     /// Prints bodies, and what origins answered to dead letters, as base64

@@ -16,7 +16,14 @@ pub use id::{IdSource, MessageId, Xorshift};
 pub use origin::{Origin, OriginError, OriginRef, Scheme};
 pub use statuses::Statuses;
 
+use std::borrow::Cow;
+
 use crate::time::Millis;
+
+/// A request target for who did not ask for what may be secret: that there is a query, and not which.
+pub fn without_query(target: &str) -> Cow<'_, str> {
+    target.split_once('?').map_or(Cow::Borrowed(target), |(path, _)| Cow::Owned(format!("{path}?…")))
+}
 
 /// Number of a live message within its shard: an index into tables, reused when the message has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,12 +1,14 @@
 //! One process per log directory: an advisory lock that the kernel releases when the process dies.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
+use crate::disk::names::{PRIVATE_DIR, PRIVATE_FILE};
 use crate::time::monotonic_now;
 
 /// Held for as long as this lives.
@@ -69,11 +71,12 @@ fn try_lock(dir: &Path) -> Result<Lock, LockError> {
     if dir.is_file() {
         return Err(LockError::RegularFile { path: dir.to_owned() });
     }
-    std::fs::create_dir_all(dir).map_err(failed("creating", dir))?;
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(PRIVATE_DIR).create(dir).map_err(failed("creating", dir))?;
     let path = dir.join("LOCK");
     let mut options = OpenOptions::new();
-    let mut file =
-        options.read(true).write(true).create(true).truncate(false).open(&path).map_err(failed("opening", &path))?;
+    let options = options.read(true).write(true).create(true).truncate(false).mode(PRIVATE_FILE);
+    let mut file = options.open(&path).map_err(failed("opening", &path))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {

@@ -32,7 +32,7 @@ fn each_record_is_an_object_with_what_applies_to_it_in_the_order_of_the_log() {
     let first = json!({
         "shard": 0, "segment": 7, "offset": 4128, "bytes": lines[0]["bytes"], "record": "accepted",
         "id": id(1).to_string(), "at": "2023-11-14T22:13:30.000Z", "origin": "http://a.test", "method": "POST",
-        "target": "/hook?token=1", "attempts": 0, "head_bytes": 99, "body_bytes": 7,
+        "target": "/hook?…", "attempts": 0, "head_bytes": 99, "body_bytes": 7,
     });
     assert_eq!(lines[0], first);
     let retry = json!({
@@ -73,9 +73,11 @@ fn nothing_that_may_be_secret_is_printed_unless_it_is_asked_for() {
     let shows = |ran: &Ran, secrets: &[&str]| secrets.iter().all(|secret| ran.stdout.contains(secret));
     let encoded = ["aHVudGVyNA==", "aHVudGVyNQ=="];
     let plain = run_on("cat", dir.path(), &["--dead-letters"]).clean();
-    assert!(!plain.stdout.contains("hunter") && !encoded.iter().any(|secret| plain.stdout.contains(secret)));
+    assert!(!plain.stdout.contains("hunter") && !plain.stdout.contains("token=1"));
+    assert!(!encoded.iter().any(|secret| plain.stdout.contains(secret)));
     let heads = run_on("cat", dir.path(), &["--dead-letters", "--heads"]).clean();
     assert!(shows(&heads, &["Bearer hunter2", "session=hunter3"]) && !shows(&heads, &encoded[..1]));
+    assert_eq!(heads.lines()[0]["target"], "/hook?token=1");
     assert!(heads.lines()[0]["head"].as_str().unwrap().ends_with("hunter3\r\n"));
     let bodies = run_on("cat", dir.path(), &["--dead-letters", "--bodies"]).clean();
     assert!(shows(&bodies, &encoded) && !bodies.stdout.contains("hunter"));

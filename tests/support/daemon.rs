@@ -70,12 +70,35 @@ impl Daemon {
         let (child, lines, reader) = spawn(&directory, variables, &[]);
         let unset = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut daemon = Self { child, lines, reader: Some(reader), data: unset, admin: unset, tls, directory };
-        let addresses = daemon.lines.until(|(lines, ended)| {
+        daemon.until_listening();
+        daemon
+    }
+
+    /// Starts it again on its log, once it is dead.
+    pub fn start_again(&mut self, variables: &[(&str, &str)]) {
+        let (child, lines, reader) = spawn(&self.directory, variables, &[]);
+        (self.child, self.lines, self.reader) = (child, lines, Some(reader));
+        self.until_listening();
+    }
+
+    fn until_listening(&mut self) {
+        let addresses = self.lines.until(|(lines, ended)| {
             assert!(!*ended, "the daemon ended instead of listening: {lines:#?}");
             ready(lines)
         });
-        (daemon.data, daemon.admin) = addresses.expect("the daemon listens in time");
-        daemon
+        (self.data, self.admin) = addresses.expect("the daemon listens in time");
+    }
+
+    /// Kills it, and tells all that it wrote, line by line.
+    pub fn kill(&mut self) -> Vec<String> {
+        // Errors mean that it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.reader.take().map(JoinHandle::join).expect("it ran").unwrap();
+        let mut written = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut written).unwrap();
+        self.lines.change(|(lines, _)| lines.push(written));
+        self.log_lines("")
     }
 
     /// Its process.
@@ -225,11 +248,18 @@ fn spawn(directory: &TempDir, variables: &[(&str, &str)], arguments: &[&str]) ->
     (child, lines, reader)
 }
 
-/// Both addresses, once it listens and has read its log.
+/// Both addresses, once it listens and has read its log; from lines in either format.
 fn ready(lines: &[String]) -> Option<(SocketAddr, SocketAddr)> {
-    let lines: Vec<serde_json::Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let listening = lines.iter().find(|line| line["message"] == "listening")?;
-    let recovered = lines.iter().filter(|line| line["message"] == "recovered").count();
-    let address = |name: &str| listening[name].as_str()?.parse().ok();
-    (listening["shards"] == recovered).then_some((address("listen")?, address("admin")?))
+    let says = |line: &&String, message: &str| {
+        line.contains(&format!("\"message\":\"{message}\"")) || line.contains(&format!(": {message} "))
+    };
+    let listening = lines.iter().find(|line| says(line, "listening"))?;
+    let recovered = lines.iter().filter(|line| says(line, "recovered")).count();
+    let value = |name: &str| {
+        let [json, text] = [format!("\"{name}\":"), format!(" {name}=")];
+        let (_, rest) = listening.split_once(&json).or_else(|| listening.split_once(&text))?;
+        rest.trim_start_matches('"').split(['"', ' ', ',', '}']).next()
+    };
+    let address = |name: &str| value(name)?.parse().ok();
+    (value("shards") == Some(&recovered.to_string())).then_some((address("listen")?, address("admin")?))
 }

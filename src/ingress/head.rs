@@ -293,7 +293,7 @@ impl<'b> Fields<'b> {
         match self.host {
             None if minor == 0 => Ok(()),
             None => Err(malformed("No Host, which HTTP/1.1 requires (RFC 9112 §3.2).")),
-            Some(host) if host.iter().all(|byte| target::is_host_byte(*byte)) => Ok(()),
+            Some(host) if target::is_host(host) => Ok(()),
             Some(host) => {
                 let refusal = malformed("This is not a host (RFC 9110 §7.2).");
                 Err(refusal.blame("Host", host, "host or host:port"))

@@ -1,5 +1,7 @@
 //! The request target in its four forms (RFC 9112 §3.2), and what to tell a client whose request names no origin.
 
+use std::net::Ipv6Addr;
+
 use super::control_fields;
 use super::refusal::Refusal;
 use crate::message::Scheme;
@@ -51,8 +53,8 @@ fn absolute_form<'b>(method: &str, target: &'b str) -> Option<Target<'b>> {
         return None;
     }
     let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    // RFC 9110 §4.2.4: user information in an http URI is to be treated as an error.
-    if authority.is_empty() || !authority.bytes().all(is_host_byte) {
+    // RFC 9110 §4.2.1: without a host it is invalid. §4.2.4: user information is to be treated as an error.
+    if authority.is_empty() || authority.starts_with(':') || !is_host(authority.as_bytes()) {
         return None;
     }
     Some(match rest.as_bytes().first() {
@@ -68,29 +70,54 @@ fn malformed(detail: &'static str) -> Refusal {
     Refusal::new(RefusedReason::Malformed, detail)
 }
 
-/// What RFC 3986 §3.2.2 and §3.2.3 allow in a host and port.
-pub const fn is_host_byte(byte: u8) -> bool {
+/// Whether this is a host and perhaps a port, as `Host` has them (RFC 9110 §7.2). The host may be empty.
+pub fn is_host(bytes: &[u8]) -> bool {
+    let (is_host, port) = match bytes.strip_prefix(b"[") {
+        Some(rest) => {
+            let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
+            (is_address(&rest[..end]), &rest[end + 1..])
+        }
+        None => {
+            let end = bytes.iter().position(|byte| *byte == b':').unwrap_or(bytes.len());
+            (is_registered_name(&bytes[..end]), &bytes[end..])
+        }
+    };
+    is_host
+        && match port {
+            [] => true,
+            [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
+            _ => false,
+        }
+}
+
+/// What stands in brackets: an IPv6 address without a zone, or an address of the future (RFC 3986 §3.2.2).
+fn is_address(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    if let Some((version, rest)) = text.strip_prefix(['v', 'V']).and_then(|text| text.split_once('.')) {
+        let hexadecimal = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_hexdigit());
+        return hexadecimal && !rest.is_empty() && rest.bytes().all(|byte| byte == b':' || is_name_byte(byte));
+    }
+    text.parse::<Ipv6Addr>().is_ok()
+}
+
+/// An IPv4 address is one, too (RFC 3986 §3.2.2).
+fn is_registered_name(mut bytes: &[u8]) -> bool {
+    loop {
+        bytes = match bytes {
+            [] => return true,
+            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest,
+            [byte, rest @ ..] if is_name_byte(*byte) => rest,
+            _ => return false,
+        };
+    }
+}
+
+/// RFC 3986 §2.2, §2.3: unreserved, sub-delims.
+const fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
-            b'.' | b'-'
-                | b'_'
-                | b'~'
-                | b'%'
-                | b'!'
-                | b'$'
-                | b'&'
-                | b'\''
-                | b'('
-                | b')'
-                | b'*'
-                | b'+'
-                | b','
-                | b';'
-                | b'='
-                | b':'
-                | b'['
-                | b']'
+            b'.' | b'-' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
         )
 }
 
@@ -147,6 +174,57 @@ mod tests {
         for (method, target, expected) in cases {
             assert_eq!(sent(method, target).as_deref().map_err(|status| *status), expected, "{method} {target}");
         }
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+        for good in [
+            "",
+            "a",
+            "a:",
+            "a:80",
+            "a.b-c_~!$&'()*+,;=",
+            "%41%aF",
+            "127.0.0.1:1",
+            "[::1]",
+            "[2001:db8::1]:80",
+            "[::ffff:1.2.3.4]",
+            "[v1.a:b]",
+            "[V1F.~]:8",
+        ] {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "a b",
+            "a/b",
+            "a?b",
+            "a#b",
+            "u@a",
+            "a:b",
+            "a:+80",
+            "a:80:90",
+            "::1",
+            "[::1",
+            "[::1]a",
+            "[::1]]",
+            "[a]",
+            "[]",
+            "[::1%25eth0]",
+            "[1.2.3.4]",
+            "[v.a]",
+            "[v1.]",
+            "[v1]",
+            "[vx.a]",
+            "a]",
+            "%",
+            "%4",
+            "%4g",
+            "\u{fc}",
+            "a\\b",
+        ] {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
+        assert!(!is_host(b"[\xff]"));
     }
 
     #[test]

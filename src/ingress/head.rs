@@ -221,7 +221,7 @@ impl<'b> Fields<'b> {
             }
             6 if is("Expect") => {
                 // RFC 9110 §10.1.1: another expectation may be answered 417; we ignore it, as the origin never sees it.
-                self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue");
+                self.expects_continue |= options(value).any(|one| one.eq_ignore_ascii_case(b"100-continue"));
                 Fate::Drop
             }
             6 if is("Accept") => {
@@ -382,6 +382,7 @@ pub fn body_too_large(body_bytes_max: usize) -> Refusal {
     Refusal::new(RefusedReason::BodyTooLarge, format!("The body is longer than MAX_BODY, {body_bytes_max} bytes."))
 }
 
+/// The elements of a list (RFC 9110 §5.6.1).
 fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|option| !option.is_empty())
 }

@@ -128,8 +128,8 @@ pub const TRAILER_BYTES_MAX: usize = 16 << 10;
 /// Method in bytes; longer ones are answered 501 (RFC 9112 §3).
 pub const METHOD_BYTES_MAX: usize = 64;
 
-/// A request line in bytes: the method, the target, two spaces and the version.
-pub const REQUEST_LINE_BYTES_MAX: usize = METHOD_BYTES_MAX + TARGET_BYTES_MAX + 10;
+/// A request line in bytes: the method, the target, two spaces, the version and the line end.
+pub const REQUEST_LINE_BYTES_MAX: usize = METHOD_BYTES_MAX + TARGET_BYTES_MAX + 12;
 
 /// Connection buffers above this size, in bytes, are given back when their content has been used; between it and
 /// [`READ_BYTES_MIN`] they are kept, so that a client with bodies a little larger does not allocate per message.

@@ -55,6 +55,9 @@ impl Scanner {
                 (b'\r', Some(b'\n')) => {
                     let end = self.at;
                     self.at += 2;
+                    if self.at > bound {
+                        return Err(too_long(first_line, head_bytes_max));
+                    }
                     if end == self.line {
                         return Ok(Some(Span { start, end: self.at }));
                     }
@@ -288,8 +291,16 @@ mod tests {
         assert_eq!(verdict(&target(10 * TARGET_BYTES_MAX)), Err((414, "target_too_long")));
         assert_eq!(verdict(&target(10 * TARGET_BYTES_MAX)[..REQUEST_LINE_BYTES_MAX]), Err((414, "target_too_long")));
 
+        let longest = |target: usize| {
+            [vec![b'A'; METHOD_BYTES_MAX], b" /".to_vec(), vec![b'a'; target - 1], b" HTTP/1.1\r\n\r\n".to_vec()]
+                .concat()
+        };
+        assert!(matches!(verdict(&longest(TARGET_BYTES_MAX)), Ok(Some(_))));
+        assert_eq!(verdict(&longest(TARGET_BYTES_MAX + 1)), Err((414, "target_too_long")));
+
         let head = |bytes: usize| [b"GET / HTTP/1.1\r\nA: ", vec![b'a'; bytes - 23].as_slice(), b"\r\n\r\n"].concat();
         assert!(matches!(verdict(&head(HEAD_BYTES_MAX)), Ok(Some(_))));
+        assert_eq!(verdict(&head(HEAD_BYTES_MAX + 1)), Err((431, "head_too_large")));
         assert_eq!(verdict(&head(2 * HEAD_BYTES_MAX)), Err((431, "head_too_large")));
         assert_eq!(verdict(&head(2 * HEAD_BYTES_MAX)[..HEAD_BYTES_MAX]), Err((431, "head_too_large")));
     }

@@ -12,13 +12,23 @@ mod connections;
 mod expectations;
 #[path = "http_contract/forwarding.rs"]
 mod forwarding;
+#[path = "http_contract/in_process.rs"]
+mod in_process;
+#[path = "http_contract/machine.rs"]
+mod machine;
+#[path = "http_contract/over_sockets.rs"]
+mod over_sockets;
 #[path = "http_contract/own_paths.rs"]
 mod own_paths;
+#[path = "http_contract/pipelines.rs"]
+mod pipelines;
 #[path = "http_contract/process.rs"]
 mod process;
 #[path = "http_contract/refusals.rs"]
 mod refusals;
 #[allow(dead_code, reason = "each crate of tests uses its part")]
 mod support;
+#[path = "http_contract/table/mod.rs"]
+mod table;
 #[path = "http_contract/timeouts.rs"]
 mod timeouts;

@@ -1,30 +1,11 @@
-//! `Expect: 100-continue` (RFC 9110 §10.1.1): leave is given where it is waited for, and only if the body is wanted.
+//! `Expect: 100-continue` (RFC 9110 §10.1.1): leave to send a body is not given where nobody waits, and comes in its
+//! turn. Which requests wait for it is in the table.
 
-use crate::support::{Origin, on_all, position};
+use crate::support::{Origin, on_all};
 
 fn head(origin: &Origin, fields: &str) -> String {
     let origin = origin.address;
     format!("POST /e HTTP/1.1\r\nHost: a\r\nX-Dispatcher-Origin-Host: {origin}\r\nexpect: 100-Continue\r\n{fields}\r\n")
-}
-
-#[test]
-fn leave_to_send_a_body_is_given_when_it_is_waited_for() {
-    on_all(&[], |daemon| {
-        let origin = Origin::start();
-        let mut client = daemon.connect();
-        for (fields, body) in
-            [("Content-Length: 5\r\n", "hello"), ("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n")]
-        {
-            client.send(head(&origin, fields));
-            let interim = client.answer();
-            assert_eq!((interim.status, interim.head.as_str()), (100, "HTTP/1.1 100 Continue"), "{fields}");
-            client.send(body);
-            let received = origin.received(&client.answer().message_id());
-            assert!(received.ends_with(b"\r\n\r\nhello"), "{fields}");
-            assert!(position(&received.to_ascii_lowercase(), b"expect").is_none(), "Expect ends here");
-        }
-        daemon.assert_metric("dispatcher_accepted_total", 2.0);
-    });
 }
 
 #[test]
@@ -46,25 +27,6 @@ fn no_interim_answer_comes_when_the_body_is_there_or_has_none_or_the_client_is_t
                 client.send(&"hello"[sent.len()..]);
             }
             origin.received(&client.answer().message_id());
-        }
-    });
-}
-
-#[test]
-fn a_refused_request_gets_no_leave() {
-    on_all(&[], |daemon| {
-        let origin = Origin::start();
-        for (status, fields) in [
-            (400, "Content-Length: 5\r\nX-Dispatcher-Timeout: 0\r\n"),
-            (400, "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"),
-            (413, "Content-Length: 1048577\r\n"),
-            (501, "Content-Length: 5\r\nConnection: upgrade\r\nUpgrade: x\r\n"),
-        ] {
-            let mut client = daemon.connect();
-            client.send(head(&origin, fields));
-            let answer = client.answer();
-            assert_eq!((answer.status, answer.closes()), (status, true), "{fields}: {}", answer.head);
-            assert!(client.is_closed(), "{fields}");
         }
     });
 }

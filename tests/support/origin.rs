@@ -46,10 +46,17 @@ impl Origin {
     /// The first request with this message id, once it is there.
     pub fn received(&self, message_id: &str) -> Vec<u8> {
         let field = format!("\r\nX-Dispatcher-Message-Id: {message_id}\r\n");
-        let found = self
-            .requests
-            .until(|requests| requests.iter().find(|request| position(request, field.as_bytes()).is_some()).cloned());
+        // Of a body of megabytes nothing need be looked at.
+        let head = |request: &[u8]| position(request, b"\r\n\r\n").map_or(request.len(), |end| end + 4);
+        let names = |request: &&Vec<u8>| position(&request[..head(request)], field.as_bytes()).is_some();
+        let found = self.requests.until(|requests| requests.iter().find(names).cloned());
         found.unwrap_or_else(|| panic!("{message_id} is delivered"))
+    }
+
+    /// Everything received so far, once it is at least so many requests.
+    pub fn requests_when(&self, count: usize) -> Vec<Vec<u8>> {
+        let found = self.requests.until(|requests| (requests.len() >= count).then(|| requests.clone()));
+        found.unwrap_or_else(|| panic!("{count} requests arrive, not {}", self.requests().len()))
     }
 
     /// Everything received so far.

@@ -1,0 +1,50 @@
+//! Rows: the request line.
+
+use super::{Row, carried, line, refused};
+
+pub fn rows() -> Vec<Row> {
+    vec![
+        carried("RFC 9112 §3", "the least there can be", "GET / HTTP/1.1", "GET / HTTP/1.1"),
+        refused(400, "RFC 9112 §3", "two spaces before the target", line("POST  /p HTTP/1.1")),
+        refused(400, "RFC 9112 §3", "two spaces behind the target", line("POST /p  HTTP/1.1")),
+        refused(400, "RFC 9112 §3", "a space behind the version", line("POST /p HTTP/1.1 ")),
+        refused(400, "RFC 9112 §3", "a tab behind the version", line("POST /p HTTP/1.1\t")),
+        refused(400, "RFC 9112 §3", "a space before the method", line(" POST /p HTTP/1.1")),
+        refused(400, "RFC 9112 §3", "a tab before the target", line("POST\t/p HTTP/1.1")),
+        refused(400, "RFC 9112 §3", "a tab behind the target", line("POST /p\tHTTP/1.1")),
+        refused(400, "RFC 9112 §3", "a vertical tab for a space", line("POST\x0b/p HTTP/1.1")),
+        refused(400, "RFC 9112 §3", "a space within the target", line("POST /p q HTTP/1.1")),
+        refused(400, "RFC 9112 §3", "nothing where the target is", line("POST HTTP/1.1")),
+        refused(400, "RFC 9112 §3", "nothing but a method", line("POST")),
+        refused(400, "RFC 9112 §3", "no method", line("/p HTTP/1.1")),
+        refused(400, "RFC 9112 §3", "a first line that is no request", "hello\r\n\r\n"),
+        refused(400, "RFC 9112 §3", "a field where the first line is", "Host: a\r\n\r\n"),
+        refused(400, "RFC 9112 §2.1", "an answer where a request is", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+        refused(400, "RFC 9112 §2.3", "no version, as HTTP/0.9 had it", "GET /\r\n\r\n"),
+        refused(400, "RFC 9112 §2.3", "a version in lower case", line("POST /p http/1.1")),
+        refused(400, "RFC 9112 §2.3", "a version in mixed case", line("POST /p HTTp/1.1")),
+        refused(400, "RFC 9112 §2.3", "a version of two digits", line("POST /p HTTP/1.10")),
+        refused(400, "RFC 9112 §2.3", "a version with a leading zero", line("POST /p HTTP/01.1")),
+        refused(400, "RFC 9112 §2.3", "a version without a minor one", line("POST /p HTTP/1")),
+        refused(400, "RFC 9112 §2.3", "a version with a comma", line("POST /p HTTP/1,1")),
+        refused(400, "RFC 9112 §2.3", "a version that is no number", line("POST /p HTTP/x.y")),
+        refused(400, "RFC 9112 §2.3", "a signed version", line("POST /p HTTP/+1.1")),
+        refused(400, "RFC 9112 §2.3", "a space within the version", line("POST /p HTTP/ 1.1")),
+        refused(400, "RFC 9112 §2.3", "another protocol", line("POST /p ICAP/1.0")),
+        refused(400, "RFC 9112 §2.3", "another protocol that has our version", line("POST /p HTTPS/1.1")),
+        refused(505, "RFC 9110 §15.6.6", "HTTP/0.9 by its name", line("POST /p HTTP/0.9")),
+        refused(505, "RFC 9110 §15.6.6", "HTTP/1.2", line("POST /p HTTP/1.2")),
+        refused(505, "RFC 9110 §15.6.6", "HTTP/2.0", line("POST /p HTTP/2.0")),
+        refused(505, "RFC 9110 §15.6.6", "HTTP/9.9", line("POST /p HTTP/9.9")),
+        refused(505, "RFC 9113 §3.4", "the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+        refused(400, "RFC 8446 §5.1", "TLS on a plain port", b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03"),
+        refused(400, "RFC 9112 §3", "JSON without a request", "{\"method\": \"GET\"}\r\n\r\n"),
+        refused(400, "RFC 9112 §3", "a byte order mark", line("\u{feff}POST /p HTTP/1.1")),
+        refused(
+            400,
+            "RFC 9112 §3",
+            "a preface of the PROXY protocol",
+            line("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nPOST /p HTTP/1.1"),
+        ),
+    ]
+}

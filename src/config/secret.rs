@@ -6,13 +6,16 @@ use std::ops::RangeInclusive;
 use subtle::{Choice, ConstantTimeEq};
 
 /// Length of a token in bytes: long enough not to be guessed.
-const TOKEN_BYTES: RangeInclusive<usize> = 16..=512;
+const TOKEN_BYTES: RangeInclusive<usize> = Secret::TOKEN_BYTES_MIN..=512;
 
 /// What must not be told: it prints as dots.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
+    /// Length of the shortest token in bytes.
+    pub const TOKEN_BYTES_MIN: usize = 16;
+
     /// What is shown instead.
     pub const HIDDEN: &str = "…";
 

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::control_fields::{ORIGIN, ORIGIN_ALIAS, TIMEOUT};
+use super::control_fields::{ControlField, ORIGIN, ORIGIN_ALIAS, TIMEOUT};
+use crate::config::Secret;
 use crate::limits::SHOWN_VALUE_BYTES_MAX;
 use crate::metrics::RefusedReason;
 use crate::shard::Refused;
@@ -121,15 +122,15 @@ impl Refusal {
     }
 }
 
-/// What is shown of a value that is at fault, shortened. Fields of other names than these are not shown: a name that is
-/// none of ours may be a slip for the one that holds the token.
+/// What is shown of a value that is at fault, shortened. Of a field that only looks like one of ours, no value that may be a
+/// token: its name may be a slip for the one that holds it. Of any other field nothing.
 fn shown(header: &str, value: &[u8]) -> Option<String> {
     const AUTHORITY: [&str; 3] = ["Host", ORIGIN, ORIGIN_ALIAS];
     const PLAIN: [&str; 3] = ["Content-Length", "Transfer-Encoding", TIMEOUT];
     let is = |name: &&str| header.eq_ignore_ascii_case(name);
     let (before, bare, behind) = if AUTHORITY.iter().any(is) {
         without_secrets(value)
-    } else if PLAIN.iter().any(is) {
+    } else if PLAIN.iter().any(is) || is_unknown_and_no_token(header, value) {
         ("", value, "")
     } else {
         return None;
@@ -137,6 +138,10 @@ fn shown(header: &str, value: &[u8]) -> Option<String> {
     let kept = &bare[..bare.len().min(SHOWN_VALUE_BYTES_MAX)];
     let behind = if kept.len() < bare.len() { HIDDEN } else { behind };
     Some(format!("{before}{}{behind}", String::from_utf8_lossy(kept)))
+}
+
+fn is_unknown_and_no_token(header: &str, value: &[u8]) -> bool {
+    ControlField::of(header) == Some(ControlField::Unknown) && value.len() < Secret::TOKEN_BYTES_MIN
 }
 
 /// What stands for what is not shown.
@@ -211,8 +216,9 @@ mod tests {
             ("Content-Length", "+1", Some("+1")),
             ("transfer-encoding", "gzip,", Some("gzip,")),
             ("X-Dispatcher-Authorization", "Bearer pass", None),
-            ("X-Dispatcher-Authorisation", "Bearer pass", None),
-            ("X-Dispatcher-Token", "pass", None),
+            ("X-Dispatcher-Authorisation", "Bearer 0123456789abcdef", None),
+            ("X-Dispatcher-Token", "0123456789abcdef", None),
+            ("X-Dispatcher-Timeot", "10s", Some("10s")),
             ("Authorization", "Basic pass", None),
             ("PROXY-AUTHORIZATION", "pass", None),
             ("Cookie", "pass", None),

@@ -7,6 +7,7 @@ use dispatcher::ingress::head::{Endpoint, Rules};
 use dispatcher::ingress::refusal::Refusal;
 use dispatcher::ingress::reply::Persistence;
 use dispatcher::ingress::requests::{Event, Requests};
+use dispatcher::ingress::tokens::Door;
 use dispatcher::message::Scheme;
 use dispatcher::message::policy::Policy;
 use dispatcher::time::Millis;
@@ -54,12 +55,13 @@ impl Machine {
         let control = ControlRules {
             origin_scheme: Scheme::Http,
             timeout_max: Millis(1_800_000),
+            own_scheme: Scheme::Http,
             own_port: OWN_PORT,
             is_own_address: |address: IpAddr| address.is_loopback(),
             policy: Policy::DEFAULT,
         };
         Self {
-            rules: Rules { control, body_bytes_max: 1 << 20, head_bytes_max: 64 << 10 },
+            rules: Rules { control, door: Door::OPEN, body_bytes_max: 1 << 20, head_bytes_max: 64 << 10 },
             requests: Requests::default(),
             verdicts: Vec::new(),
             detail: String::new(),

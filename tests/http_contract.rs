@@ -26,7 +26,6 @@ mod pipelines;
 mod process;
 #[path = "http_contract/refusals.rs"]
 mod refusals;
-#[allow(dead_code, unused_imports, reason = "each crate of tests uses its part")]
 mod support;
 #[path = "http_contract/table/mod.rs"]
 mod table;

@@ -1,7 +1,6 @@
 //! Secrets planted wherever there is room for one, and looked for wherever something is told that nobody asked for.
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its world fails")]
 
-#[allow(dead_code, unused_imports, reason = "each crate of tests uses its part")]
 mod support;
 
 use std::fs;

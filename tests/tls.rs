@@ -12,7 +12,6 @@ mod files;
 mod handshakes;
 #[path = "tls/rotation.rs"]
 mod rotation;
-#[allow(dead_code, unused_imports, reason = "each crate of tests uses its part")]
 mod support;
 
 use support::Origin;

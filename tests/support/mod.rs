@@ -1,4 +1,5 @@
 //! What tests over real sockets share: the daemon as a process of its own, a raw client, and an origin that records.
+#![allow(dead_code, unused_imports, reason = "each crate of tests uses its part")]
 
 mod client;
 mod daemon;

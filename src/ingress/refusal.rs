@@ -70,7 +70,7 @@ impl Refusal {
     }
 
     /// Names the field at fault. Its value is shown only where none of it can be a secret, whatever a client put there:
-    /// see [`shown`].
+    /// see `shown`.
     #[must_use]
     pub fn blame(mut self, header: &str, value: &[u8], expected: impl Into<Cow<'static, str>>) -> Self {
         let value = shown(header, value);

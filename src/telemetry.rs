@@ -13,8 +13,8 @@ use tracing_subscriber::{Layer, Registry};
 use crate::config::LogFormat;
 
 /// Sends everything of `level` and above to stderr, with colours if that is a terminal. Libraries speak only of warnings
-/// and errors, whatever `level`: what they trace are the bytes that pass, header fields, frames and names looked up, and
-/// those are secrets of whoever sent them.
+/// and errors, whatever `level`: what they trace, in this version or the next, is up to them, and what passes through them
+/// are names, fields and bytes of others.
 ///
 /// Called once per process; a second call changes nothing.
 pub fn init(level: Level, format: LogFormat) {

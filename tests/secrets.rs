@@ -37,9 +37,8 @@ impl Told {
         self.add(by, format!("{}\n{}", answer.head, String::from_utf8_lossy(&answer.body)));
     }
 
-    /// Nothing of it holds a secret, as it is or in another form.
-    #[track_caller]
-    fn check(&self) {
+    /// The first line that holds a secret, as it is or in another form, and what told it.
+    fn secret(&self) -> Option<String> {
         let bytes: Vec<String> = MARK.bytes().map(|byte| byte.to_string()).collect();
         let hex: String = MARK.bytes().map(|byte| format!("{byte:02x}")).collect();
         let mut forms = vec![MARK.to_owned(), bytes.join(", "), hex];
@@ -48,12 +47,27 @@ impl Told {
             let encoded = STANDARD.encode(["x".repeat(at).as_bytes(), MARK.as_bytes()].concat());
             encoded[2 * at..encoded.len() - 3].trim_end_matches('=').to_owned()
         }));
-        for (by, text) in &self.0 {
-            for form in &forms {
-                let line = text.lines().find(|line| line.contains(form));
-                assert!(line.is_none(), "{by} tells {form}: {}", line.unwrap_or_default());
-            }
-        }
+        let lines = self.0.iter().flat_map(|(by, text)| text.lines().map(move |line| (by, line)));
+        let mut found = lines.filter(|(_, line)| forms.iter().any(|form| line.contains(form)));
+        found.next().map(|(by, line)| format!("{by} tells {line}"))
+    }
+}
+
+#[test]
+fn a_secret_is_found_in_whatever_form_it_is_told() {
+    let json = |text: &str| serde_json::to_string(text).unwrap();
+    for text in [
+        BODY.to_owned(),
+        json(&format!("{{\"a\":\"{BODY}\"}}")),
+        format!("{:?}", BODY.as_bytes()),
+        BODY.bytes().map(|byte| format!("{byte:02x}")).collect(),
+        STANDARD.encode(BODY),
+        STANDARD.encode(format!("a{BODY}")),
+        STANDARD.encode(format!("ab{BODY}, and more")),
+    ] {
+        let mut told = Told::default();
+        told.add("a test", format!("first\nthen {text} there"));
+        assert!(told.secret().is_some(), "{text}");
     }
 }
 
@@ -118,7 +132,7 @@ fn refusals(daemon: &Daemon, told: &mut Told) {
         ("a wrong token", 401, post("b", "X-Dispatcher-Authorization: Bearer planted-wrong-token\r\n")),
         ("a token twice", 401, post("b", &good.repeat(2))),
         ("a slip in the field of the token", 400, post("b", &[&good, &*good.replace("zation", "sation")].concat())),
-        ("a control field that is none", 400, post("b", &format!("{good}X-Dispatcher-Key: planted-key\r\n"))),
+        ("a control field that is none", 400, post("b", &format!("{good}X-Dispatcher-Key: planted-key-of-a-service\r\n"))),
         ("user information", 400, post("http://planted-user:planted-password@b", &good)),
         ("user information for who is denied", 400, post("planted-user:planted-pass@169.254.169.254", &good)),
         ("an origin with a query", 400, post("b/x?key=planted-key", &good)),
@@ -246,7 +260,7 @@ fn tells_nothing(format: &str, backend: &str) {
     let lines = daemon.kill();
     assert!(lines.iter().any(|line| line.contains("the damage is set aside")), "{lines:#?}");
     told.add("the second life", lines.join("\n"));
-    told.check();
+    assert_eq!(told.secret(), None);
 
     // What holds the secrets is for the owner alone.
     let log = daemon.directory.path().join("log");
@@ -280,5 +294,5 @@ fn a_variable_that_cannot_be_used_is_not_shown_where_it_is_secret() {
             told.add(name, format!("{}{}", ended.stdout, ended.stderr[0]));
         }
     }
-    told.check();
+    assert_eq!(told.secret(), None);
 }

@@ -37,8 +37,8 @@ pub struct Seen {
     pub body: Vec<u8>,
 }
 
-/// Fields that end here or are replaced, so that they are not compared.
-const NOT_COMPARED: [&str; 14] = [
+/// Fields that end here or are replaced, so that they are not compared; what Connection names is not either.
+const NOT_COMPARED: [&str; 13] = [
     "host",
     "content-length",
     "connection",
@@ -52,13 +52,16 @@ const NOT_COMPARED: [&str; 14] = [
     "proxy-authenticate",
     "expect",
     "x-dispatcher-origin-host",
-    "x-hop",
 ];
 
 impl Seen {
     fn new<'f>(method: &str, target: &str, fields: impl IntoIterator<Item = (&'f str, &'f [u8])>, body: &[u8]) -> Self {
         let fields = fields.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value.to_vec()));
-        let mut fields: Vec<_> = fields.filter(|(name, _)| !NOT_COMPARED.contains(&&**name)).collect();
+        let mut fields: Vec<_> = fields.collect();
+        let connection = fields.iter().filter(|(name, _)| name == "connection");
+        let named = connection.flat_map(|(_, value)| value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii));
+        let named: Vec<Vec<u8>> = named.map(<[u8]>::to_ascii_lowercase).collect();
+        fields.retain(|(name, _)| !NOT_COMPARED.contains(&&**name) && !named.iter().any(|one| one == name.as_bytes()));
         fields.sort_by(|(one, _), (other, _)| one.cmp(other));
         Self { method: method.to_owned(), target: target.to_owned(), fields, body: body.to_vec() }
     }

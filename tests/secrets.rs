@@ -132,7 +132,11 @@ fn refusals(daemon: &Daemon, told: &mut Told) {
         ("a wrong token", 401, post("b", "X-Dispatcher-Authorization: Bearer planted-wrong-token\r\n")),
         ("a token twice", 401, post("b", &good.repeat(2))),
         ("a slip in the field of the token", 400, post("b", &[&good, &*good.replace("zation", "sation")].concat())),
-        ("a control field that is none", 400, post("b", &format!("{good}X-Dispatcher-Key: planted-key-of-a-service\r\n"))),
+        (
+            "a control field that is none",
+            400,
+            post("b", &format!("{good}X-Dispatcher-Key: planted-key-of-a-service\r\n")),
+        ),
         ("user information", 400, post("http://planted-user:planted-password@b", &good)),
         ("user information for who is denied", 400, post("planted-user:planted-pass@169.254.169.254", &good)),
         ("an origin with a query", 400, post("b/x?key=planted-key", &good)),

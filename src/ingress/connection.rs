@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::Ingress;
+use super::endpoint::Endpoint;
 use super::handshake::{self, Handshake};
-use super::head::Endpoint;
 use super::refusal::Refusal;
 use super::reply::{self, Document, Persistence};
 use super::requests::{Event, Part, Reply, Requests};

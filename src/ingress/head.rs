@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 use httparse::Header;
 
 use super::control_fields::{self, ControlField, ControlRules, Destination};
+use super::endpoint::Endpoint;
 use super::framing::{Framing, FramingFields};
 use super::outbound::{self, Fate};
 use super::refusal::Refusal;
@@ -15,7 +16,6 @@ use super::target;
 use super::tokens::{Brought, Door};
 use crate::limits::{CONNECTION_OPTIONS_MAX, FIELDS_MAX};
 use crate::metrics::RefusedReason;
-use crate::metrics::exposition::takes_openmetrics;
 use crate::time::Millis;
 
 /// What a request is measured by.
@@ -58,31 +58,6 @@ pub enum Ask {
     Endpoint(Endpoint),
     /// It is refused, but its end is known, so that the connection may live on.
     Refused(Refusal),
-}
-
-/// The daemon's own paths on the data listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// `/metrics`.
-    Metrics {
-        /// In the `OpenMetrics` format, as the `Accept` field asks.
-        openmetrics: bool,
-    },
-    /// `/-/healthy`.
-    Healthy,
-    /// `/-/ready`.
-    Ready,
-}
-
-impl Endpoint {
-    fn at(path: &str) -> Option<Self> {
-        match path {
-            "/metrics" => Some(Self::Metrics { openmetrics: false }),
-            "/-/healthy" => Some(Self::Healthy),
-            "/-/ready" => Some(Self::Ready),
-            _ => None,
-        }
-    }
 }
 
 /// Reads one head: `bytes` is exactly what the scanner found. For [`Ask::Message`] `destination` holds where it goes,
@@ -318,7 +293,11 @@ impl<'b> Fields<'b> {
         destination: &mut Option<Destination>,
     ) -> Result<Ask, Refusal> {
         let origin = self.origin.or(self.alias);
-        let endpoint = if origin.is_none() { self.endpoint(message) } else { None };
+        let endpoint = if origin.is_none() {
+            Endpoint::asked_for(message.method, message.target.path(), self.accept)
+        } else {
+            None
+        };
         if !self.is_let_in(endpoint, &rules.door) {
             return Err(control_fields::unauthorized());
         }
@@ -352,18 +331,6 @@ impl<'b> Fields<'b> {
             return Err(body_too_large(rules.body_bytes_max));
         }
         Ok(Ask::Message { timeout })
-    }
-
-    fn endpoint(&self, message: &outbound::Message<'_>) -> Option<Endpoint> {
-        if message.method != "GET" && message.method != "HEAD" {
-            return None;
-        }
-        Endpoint::at(message.target.path()).map(|endpoint| match endpoint {
-            Endpoint::Metrics { .. } => Endpoint::Metrics {
-                openmetrics: self.accept.is_some_and(|accept| std::str::from_utf8(accept).is_ok_and(takes_openmetrics)),
-            },
-            Endpoint::Healthy | Endpoint::Ready => endpoint,
-        })
     }
 
     /// Judged before all else that is not framing, so that a stranger learns nothing but that a token is needed. A load

@@ -18,6 +18,8 @@ pub mod body;
 pub mod connection;
 // The `X-Dispatcher-*` fields.
 pub mod control_fields;
+// Our own paths.
+pub mod endpoint;
 // Where a body ends.
 pub mod framing;
 // Before the first request.

@@ -7,8 +7,9 @@ use std::ops::Range;
 
 use super::body::Decoder;
 use super::control_fields::Destination;
+use super::endpoint::Endpoint;
 use super::framing::Framing;
-use super::head::{self, Ask, Endpoint, Head, Rules};
+use super::head::{self, Ask, Head, Rules};
 use super::outbound;
 use super::refusal::Refusal;
 use super::reply::Persistence;

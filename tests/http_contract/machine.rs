@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use dispatcher::ingress::control_fields::ControlRules;
-use dispatcher::ingress::head::{Endpoint, Rules};
+use dispatcher::ingress::endpoint::Endpoint;
+use dispatcher::ingress::head::Rules;
 use dispatcher::ingress::refusal::Refusal;
 use dispatcher::ingress::reply::Persistence;
 use dispatcher::ingress::requests::{Event, Requests};

@@ -41,7 +41,11 @@ impl Link {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Clear(socket) => socket.read(bytes),
-            Self::Secret(session) => session.read(bytes),
+            Self::Secret(session) => match session.read(bytes) {
+                // What could not be sent any more does not keep what had come before from being read.
+                Err(error) if is_hung_up(&error) => read_only(session, bytes),
+                read => read,
+            },
         }
     }
 
@@ -50,6 +54,22 @@ impl Link {
             Self::Clear(socket) => socket.write_all(bytes),
             Self::Secret(session) => session.write_all(bytes).and_then(|()| session.flush()),
         }
+    }
+}
+
+fn is_hung_up(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
+}
+
+/// Reads from a session whose peer takes nothing any more.
+fn read_only(session: &mut Session, bytes: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match session.conn.reader().read(bytes) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+        session.conn.read_tls(&mut session.sock)?;
+        session.conn.process_new_packets().map_err(io::Error::other)?;
     }
 }
 
@@ -87,7 +107,7 @@ impl Client {
     /// Sends bytes. A peer that has refused already and hung up is no failure: its answer tells.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         match self.link.write(bytes.as_ref()) {
-            Err(error) if !matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+            Err(error) if !is_hung_up(&error) => {
                 panic!("sending: {error}")
             }
             _ => {}

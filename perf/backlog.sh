@@ -15,9 +15,9 @@ DAEMON_CORES=0-$(($(nproc) - 1))
 LOAD_CORES=$DAEMON_CORES
 
 # One destination may take all of the log, and is tried again after hours, so that each message has failed once.
-LONG=(BACKOFF_BASE=6h BACKOFF_MAX=6h ORIGIN_LOG_SHARE=1)
+LONG=(MAX_MEMORY=2GiB BACKOFF_BASE=6h BACKOFF_MAX=6h ORIGIN_LOG_SHARE=1)
 # Due times are cut to the longest wait: now everything is due at once.
-SHORT=(BACKOFF_BASE=1s BACKOFF_MAX=1s ORIGIN_LOG_SHARE=1)
+SHORT=(MAX_MEMORY=2GiB BACKOFF_BASE=1s BACKOFF_MAX=1s ORIGIN_LOG_SHARE=1)
 
 now_ms() {
     date +%s%3N

@@ -4,6 +4,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::Loaded;
 use crate::config::table::{VARIABLES, Variable};
+use crate::config::values::size_text;
+use crate::memory::Memory;
 
 /// Takes HTTP requests, puts them on disk, answers 202, and delivers them until they are.
 ///
@@ -23,7 +25,7 @@ pub struct Cli {
 pub enum Command {
     /// Shows the main job on this machine in under a minute: 10,000 messages, a failing receiver, a kill -9 half-way
     Demo(crate::demo::Options),
-    /// Prints the effective value of every variable and whether the environment set it
+    /// Prints the effective value of every variable, whether the environment set it, and how MAX_MEMORY is divided
     CheckConfig,
     /// Reads a log, with the daemon running or not: what is in it, and whether it is intact
     #[command(subcommand)]
@@ -63,12 +65,16 @@ pub fn variables_help() -> String {
     help
 }
 
-/// The effective values, as `check-config` prints them.
+/// The effective values, as `check-config` prints them, and how `MAX_MEMORY` is divided.
 pub fn effective(loaded: &Loaded) -> String {
+    let config = &loaded.config;
+    let memory = config.memory(config.max_connections.into()).map(Memory::new);
+    let parts = memory.iter().flat_map(|memory| memory.parts(0));
+    let parts = parts.map(|(part, _, bytes)| format!("# memory: {part} {}\n", size_text(bytes)));
     let line = |(name, value, set): &(&str, String, bool)| {
         format!("{name}={value}  # {}\n", if *set { "environment" } else { "default" })
     };
-    loaded.effective.iter().map(line).collect()
+    loaded.effective.iter().map(line).chain(parts).collect()
 }
 
 #[cfg(test)]
@@ -96,7 +102,10 @@ mod tests {
         let vars = [("WORKER", "3"), ("RETRY_LIMIT", "4"), ("LISTEN", "")];
         let vars = vars.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let text = effective(&Loaded::from_vars(vars).expect("valid"));
-        assert_eq!(text.lines().count(), VARIABLES.len());
+        assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), VARIABLES.len());
+        for part in ["fixed", "connections", "messages", "deliveries", "index"] {
+            assert!(text.contains(&format!("\n# memory: {part} ")), "{part}\n{text}");
+        }
         for line in [
             "WORKER=3  # environment",
             "RETRYLIMIT=4  # environment",

@@ -13,8 +13,9 @@ use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use crate::metrics::Snapshot;
+use crate::memory::Memory;
 use crate::metrics::exposition::{self, Process};
+use crate::metrics::{Side, Snapshot};
 
 /// Time for all shards together to answer one scrape.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -101,7 +102,8 @@ pub struct ShardInbox {
 impl Shared {
     /// For tests: of a process whose log is on the filesystem of `/`.
     pub fn in_root() -> Self {
-        Self { log_dir: PathBuf::from("/"), backend: "portable", open_origins: Arc::default() }
+        let memory = Memory::of_parts(0);
+        Self { log_dir: PathBuf::from("/"), backend: "portable", open_origins: Arc::default(), memory }
     }
 }
 
@@ -140,6 +142,8 @@ pub struct Shared {
     pub backend: &'static str,
     /// Origins whose circuit is open.
     pub open_origins: Arc<AtomicU64>,
+    /// What may be taken of memory, and is.
+    pub memory: Arc<Memory>,
 }
 
 impl Control {
@@ -189,6 +193,7 @@ impl Control {
             shards: self.shards.len(),
             disk_free_bytes: self.disk_free(),
             open_origins: self.shared.open_origins.load(Ordering::Relaxed),
+            memory: self.shared.memory.parts(merged.connections(Side::In)).to_vec(),
         };
         if openmetrics { exposition::openmetrics(merged, process) } else { exposition::classic(merged, process) }
     }

@@ -9,6 +9,8 @@ pub mod time;
 
 // Values that may change while the daemon runs.
 pub mod reload;
+// What the daemon takes of memory, in declared parts.
+pub mod memory;
 
 // The nouns: message ids, origins, drafts.
 pub mod message;

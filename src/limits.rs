@@ -46,8 +46,20 @@ pub const INSPECT_SETTLES_MAX: u32 = 4;
 /// See [`INSPECT_SETTLES_MAX`].
 pub const INSPECT_SETTLE_MS: u64 = 50;
 
-/// Segments that one log keeps open for reading messages back: a descriptor each, however long the log is.
+/// Segments that one log keeps open for reading messages back, at most and at least: a descriptor each, however long the
+/// log is.
 pub const SEGMENTS_OPEN_MAX: usize = 64;
+/// See [`SEGMENTS_OPEN_MAX`].
+pub const SEGMENTS_OPEN_MIN: u64 = 4;
+
+/// Descriptors that are neither connections nor segments that are kept open: of the process (standard streams, locks, the
+/// admin listener and its connections), and of each core (its ring or poller, its listener, segments being made, name
+/// servers that are asked, directories being synced).
+pub const DESCRIPTORS_PER_PROCESS: u64 = 32;
+/// See [`DESCRIPTORS_PER_PROCESS`].
+pub const DESCRIPTORS_PER_CORE: u64 = 24;
+/// Inbound connections that are accepted however few descriptors there are.
+pub const CONNECTIONS_LEAST: u64 = 8;
 
 /// Survivors are written again at this rate at least, in bytes per second, and twice as fast as others write: a small
 /// part of what any disk can do.
@@ -97,6 +109,23 @@ pub const ADOPT_READS_MAX: usize = 64;
 /// Recently written batches that a shard keeps in memory so that a delivery need not read the disk, in bytes.
 pub const CACHE_BYTES_MAX: usize = 16 << 20;
 
+/// What the process takes whatever it is told to do, in bytes: its code, the main thread, the admin listener.
+pub const PROCESS_BYTES: u64 = 24 << 20;
+/// What each core takes besides what is shared out to it, in bytes: its stack, ring, histograms, and buffers for batches
+/// and for writing segments beforehand.
+pub const CORE_BYTES: u64 = 2 << 20;
+/// What a core keeps of a part of the memory that was given back to it, in bytes, up to twice as much for a while: a few
+/// tens of usual messages, for which it need not ask what other cores have taken.
+pub const MEMORY_KEPT_BYTES: usize = 64 << 10;
+/// A pending message in bytes: 32 of index, 20 of schedule, 8 of hash table (ARCHITECTURE.md, P5).
+pub const PENDING_BYTES: u64 = 60;
+/// An origin that messages wait for, in bytes: its name, its lane, its gate.
+pub const ORIGIN_BYTES: u64 = 512;
+/// A dead letter in bytes: index and hash table.
+pub const LETTER_BYTES: u64 = 40;
+/// In which steps a core tells the others what its index takes, in bytes.
+pub const INDEX_STEP_BYTES: u64 = 64 << 10;
+
 /// Entries of a shard's submission queue; the completion queue has twice as many. A full queue is only an earlier
 /// `io_uring_enter`, so this is no bound on what is in flight.
 pub const RING_ENTRIES: u32 = 1024;
@@ -138,12 +167,22 @@ pub const READ_BYTES_KEPT: usize = 2 * READ_BYTES_MIN;
 /// A connection's other buffers (the outbound head, the answers) are given back above this size, in bytes.
 pub const SCRATCH_BYTES_KEPT: usize = READ_BYTES_MIN / 2;
 
+/// What a connection may take without asking, in bytes: its read buffer, an outbound head and an answer, the answers that
+/// are due, and its task.
+pub const CONNECTION_BYTES: u64 = 32 << 10;
+
+/// A message, head and body, that a connection's own buffer holds, in bytes.
+pub const SMALL_MESSAGE_BYTES: usize = READ_BYTES_KEPT;
+
 /// Body of a refused request that is read so that its connection can be used again, in bytes; it needs no admission,
 /// as it fits the buffer an idle connection has. A longer one costs the connection.
 pub const REFUSED_BODY_BYTES_MAX: usize = READ_BYTES_MIN / 2;
 
-/// Answers collected before they are written, in bytes. Bounds what pipelined scrapes can make a connection hold.
-pub const ANSWERS_BYTES_MAX: usize = 64 << 10;
+/// Answers collected before they are written, in bytes: so much a peer that does not read them can make a connection hold.
+pub const ANSWERS_BYTES_MAX: usize = SCRATCH_BYTES_KEPT;
+
+/// Answers that may have been due at a time and are remembered room for by a connection that is idle.
+pub const DUE_KEPT: usize = 8;
 
 /// A body must arrive at this rate at least, in bytes per second, after `BODY_TIMEOUT`: else one byte every now and
 /// then would hold its memory for ever.
@@ -154,6 +193,16 @@ pub const BODY_BYTES_PER_SECOND_MIN: u64 = 8 << 10;
 pub const LINGER_BYTES_MAX: usize = 32 << 20;
 /// The same in milliseconds.
 pub const LINGER_MS_MAX: u64 = 5_000;
+
+/// A request that needs memory waits for it this long in all, in milliseconds: a refusal is of use only if it comes soon.
+pub const MEMORY_WAIT_MS_MAX: u64 = 100;
+
+/// When all connections are taken and none is idle, one that has waited for its peer this long, in milliseconds, may have to
+/// make room: a peer that means it sends its head, or takes its answer, in less.
+pub const PATIENCE_MS: u64 = 1_000;
+
+/// Lines about a lack of descriptors come no more often than this, in milliseconds.
+pub const EXHAUSTED_LINE_MS: u64 = 10_000;
 
 /// How often a shard looks for overdue connections, in milliseconds, at most and at least: a quarter of the shortest
 /// timeout between these.
@@ -205,6 +254,13 @@ pub const DRAIN_MS_MAX: u64 = 1000;
 
 /// A response head, in bytes.
 pub const RESPONSE_HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// What a delivery takes besides its message, in bytes: the head of an answer, and its task.
+pub const DELIVERY_BYTES: usize = RESPONSE_HEAD_BYTES_MAX + (16 << 10);
+/// A record whose delivery waits only for those of other small ones to give memory back, in bytes.
+pub const SMALL_DELIVERY_BYTES: usize = 64 << 10;
+/// An idle connection to an origin, in bytes.
+pub const LINK_BYTES: u64 = 16 << 10;
 
 /// What an origin may send on one HTTP/2 connection before deliveries have read it, in bytes: so much answers can take in
 /// memory. A stream's own share is the protocol's default, 64 KiB less one.
@@ -271,6 +327,10 @@ pub const RELEASED_MAX: usize = 1024;
 
 /// How often the workers look for log space while there is none, in milliseconds.
 pub const SPACE_POLL_MS: u64 = 50;
+
+/// A delivery for which there was no descriptor holds its slot for this long, in milliseconds, and its message is due again
+/// after as long: so many slots cost next to nothing meanwhile.
+pub const EXHAUSTED_PAUSE_MS: u64 = 500;
 
 /// A message that could not be read from the log is tried again after this long, in milliseconds.
 pub const POSTPONE_MS: u64 = 10_000;

@@ -12,6 +12,8 @@ pub mod values;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::limits::{CONNECTION_BYTES, TLS_CONNECTION_BYTES};
+use crate::memory::division::{Division, Wanted};
 use crate::message::policy::Policy;
 use crate::message::{Scheme, Statuses};
 use crate::time::Millis;
@@ -94,6 +96,24 @@ pub struct Config {
     pub io_backend: IoBackend,
     pub log_level: tracing::Level,
     pub log_format: LogFormat,
+}
+
+impl Config {
+    /// `MAX_MEMORY` divided among what this configuration asks for, with so many connections at most. `None`: it is not
+    /// enough, which a configuration that was loaded does not say of as many as it asks for, nor of fewer.
+    pub fn memory(&self, connections_max: u64) -> Option<Division> {
+        Division::of(&Wanted { connections: connections_max, ..self.wanted_memory() })
+    }
+
+    fn wanted_memory(&self) -> Wanted {
+        Wanted {
+            memory_bytes: self.max_memory,
+            cores: self.cores.len() as u64,
+            connections: self.max_connections.into(),
+            connection_bytes: CONNECTION_BYTES + if self.tls_cert.is_some() { TLS_CONNECTION_BYTES as u64 } else { 0 },
+            message_bytes: self.max_body + self.max_head,
+        }
+    }
 }
 
 /// A variable that cannot be used; prints as the one line an operator needs.

@@ -70,7 +70,7 @@ pub const VARIABLES: &[Variable] = &[
     variable("MAX_BODY", "16MiB", "largest request body"),
     variable("MAX_HEAD", "64KiB", "largest request head"),
     variable("MAX_CONNECTIONS", "10000", "inbound connections; over it the oldest idle one is closed"),
-    variable("MAX_MEMORY", "1GiB", "memory for messages between the socket and the disk"),
+    variable("MAX_MEMORY", "1GiB", "memory that the daemon takes at most, all told"),
     variable("HEAD_TIMEOUT", "10s", "from the first byte of a head to its last"),
     variable("BODY_TIMEOUT", "30s", "without progress while a body is read"),
     variable("IDLE_TIMEOUT", "75s", "between requests on a kept connection"),

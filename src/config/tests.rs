@@ -177,7 +177,10 @@ fn contradictions_name_both_sides() {
             &[("MAX_LOG_BYTES", "255MiB"), ("CORES", "1")],
             "MAX_LOG_BYTES=\"255MiB\": expected 0, or at least 6 x SEGMENT_BYTES for each of 1 cores = 384MiB",
         ),
-        (&[("MAX_MEMORY", "16MiB")], "MAX_MEMORY=\"16MiB\": expected at least MAX_BODY + MAX_HEAD = 16448KiB"),
+        (
+            &[("MAX_MEMORY", "16MiB"), ("CORES", "1")],
+            "MAX_MEMORY=\"16MiB\": expected at least 132MiB, for messages of MAX_BODY + MAX_HEAD = 16448KiB on 1 cores",
+        ),
         (
             &[("DEAD_LETTER", "transaction.log")],
             "DEAD_LETTER=\"transaction.log\": expected another directory than TRANSACTION_LOG",

@@ -10,6 +10,7 @@ use crate::limits::{
     BACKOFF_FACTOR_MAX, BLOCK_BYTES, BREAKER_FAILURES_MAX, CONNECTIONS_MAX, CORES_MAX, IN_FLIGHT_MAX, POLICY_RULES_MAX,
     RETRIES_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SETTING_BYTES_MAX, SETTING_MS_MAX, WORKERS_MAX,
 };
+use crate::memory::division::Division;
 use crate::message::policy::{Policy, Rule};
 use crate::message::{Scheme, Statuses};
 use crate::time::Millis;
@@ -257,9 +258,13 @@ impl Raw {
                 ),
             ),
             (
-                message_bytes <= config.max_memory,
+                config.memory(config.max_connections.into()).is_some(),
                 "MAX_MEMORY",
-                format!("at least MAX_BODY + MAX_HEAD = {}", size(message_bytes)),
+                format!(
+                    "at least {}, for messages of MAX_BODY + MAX_HEAD = {} on {cores} cores",
+                    size(Division::least(&config.wanted_memory())),
+                    size(message_bytes)
+                ),
             ),
             (
                 config.dead_letter != config.transaction_log,

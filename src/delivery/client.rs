@@ -1,6 +1,6 @@
 //! The [`Transport`] of the daemon: one attempt from a connection, pooled or new, to the end of the answer.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -13,6 +13,7 @@ use tokio::time::Sleep;
 
 use super::advice;
 use super::connect::{ConnectError, Connector, Offer, Socket};
+use super::failure;
 use super::http2::{Connection, Next, Opened, Shared};
 use super::link::{Broken, Counted, Link, LinkCounts, WantsHttp1};
 use super::names::NameSources;
@@ -36,6 +37,10 @@ pub struct TransportConfig {
     pub policy: Policy,
     /// Where names are looked up.
     pub names: NameSources,
+    /// Answers of name servers that are kept.
+    pub dns_answers_max: u64,
+    /// Idle connections that are kept.
+    pub idle_max: usize,
 }
 
 /// Sends requests over HTTP/1.1, or HTTP/2 where an https origin agrees. Belongs to one thread; dropping it closes its
@@ -46,6 +51,8 @@ pub struct HyperTransport {
     pool: RefCell<Pool<Box<Link>>>,
     shared: RefCell<Shared>,
     counts: Rc<LinkCounts>,
+    /// When it was last told that there are no descriptors.
+    exhausted_at: Cell<Option<Instant>>,
 }
 
 impl HyperTransport {
@@ -53,10 +60,11 @@ impl HyperTransport {
     pub fn new(config: TransportConfig) -> Self {
         Self {
             connect_timeout: config.connect_timeout,
+            pool: RefCell::new(Pool::new(config.idle_max)),
             connector: Connector::new(config),
-            pool: RefCell::new(Pool::new()),
             shared: RefCell::default(),
             counts: Rc::default(),
+            exhausted_at: Cell::new(None),
         }
     }
 
@@ -93,7 +101,7 @@ impl HyperTransport {
                 // Boxed, so that the common way does not carry the room that connecting takes.
                 None => Box::pin(self.via(&outbound.origin, offer, stale_at, deadline.as_mut()))
                     .await
-                    .map_err(|failure| NoAnswer { failure, maybe_received })?,
+                    .map_err(|no_link| NoAnswer { outcome: no_link.into(), maybe_received })?,
             };
             let result = tokio::select! {
                 biased;
@@ -118,7 +126,7 @@ impl HyperTransport {
             let was_used = via.opened_at() < started;
             let is_free = broken.unprocessed || was_used && broken.before_answer;
             if !is_free || stale_at.is_some() {
-                return Err(NoAnswer { failure: broken.failure, maybe_received });
+                return Err(NoAnswer { outcome: Outcome::Failed(broken.failure), maybe_received });
             }
             stale_at = Some(monotonic_now());
             self.counts.stale_retries.set(self.counts.stale_retries.get() + 1);
@@ -139,7 +147,7 @@ impl HyperTransport {
         offer: Offer,
         since: Option<Instant>,
         mut deadline: Pin<&mut Sleep>,
-    ) -> Result<Via, Failure> {
+    ) -> Result<Via, NoLink> {
         // The protocol is agreed on in the TLS handshake: without one it is HTTP/1.1.
         if origin.scheme() == Scheme::Http || offer == Offer::Http1 {
             return self.open_link(self.connect(origin, Offer::Http1, deadline).await?).await;
@@ -157,7 +165,9 @@ impl HyperTransport {
                         opener.tell(match &via {
                             Ok(Via::Stream(_)) => Opened::Http2,
                             Ok(Via::Link(_)) => Opened::Http1,
-                            Err(failure) => Opened::Failed(*failure),
+                            Err(NoLink::Failed(failure)) => Opened::Failed(*failure),
+                            // The others look for themselves.
+                            Err(NoLink::Exhausted) => return via,
                         });
                     }
                     return via;
@@ -170,13 +180,13 @@ impl HyperTransport {
                 () = deadline.as_mut() => Opened::Failed(Failure::ConnectTimeout),
             };
             if let Opened::Failed(failure) = opened {
-                return Err(failure);
+                return Err(failure.into());
             }
         }
     }
 
     /// A new connection to an https origin, of the kind that the origin prefers.
-    async fn open(&self, origin: &Rc<Origin>, mut deadline: Pin<&mut Sleep>) -> Result<Via, Failure> {
+    async fn open(&self, origin: &Rc<Origin>, mut deadline: Pin<&mut Sleep>) -> Result<Via, NoLink> {
         let began = monotonic_now();
         let socket = self.connect(origin, Offer::Any, deadline.as_mut()).await?;
         let now = monotonic_now();
@@ -189,30 +199,49 @@ impl HyperTransport {
             biased;
             connection = opening => connection?,
             () = tokio::time::sleep_until((began + self.connect_timeout.duration()).into()) => {
-                return Err(Failure::ConnectTimeout);
+                return Err(Failure::ConnectTimeout.into());
             }
-            () = deadline => return Err(Failure::ConnectTimeout),
+            () = deadline => return Err(Failure::ConnectTimeout.into()),
         };
         let stream = connection.stream();
         self.shared.borrow_mut().add(origin, connection);
         Ok(Via::Stream(stream))
     }
 
-    async fn open_link(&self, socket: Socket) -> Result<Via, Failure> {
+    async fn open_link(&self, socket: Socket) -> Result<Via, NoLink> {
         let link = Link::new(socket, monotonic_now(), Counted::new(Rc::clone(&self.counts))).await?;
         Ok(Via::Link(Box::new(link)))
     }
 
-    async fn connect(&self, origin: &Origin, offer: Offer, deadline: Pin<&mut Sleep>) -> Result<Socket, Failure> {
-        let connected = tokio::select! {
-            biased;
-            connected = self.connector.connect(origin, offer) => connected,
-            () = deadline => Err(ConnectError::Timeout),
-        };
-        connected.map_err(|error| {
+    async fn connect(&self, origin: &Origin, offer: Offer, mut deadline: Pin<&mut Sleep>) -> Result<Socket, NoLink> {
+        loop {
+            let connected = tokio::select! {
+                biased;
+                connected = self.connector.connect(origin, offer) => connected,
+                () = deadline.as_mut() => Err(ConnectError::Timeout),
+            };
+            let error = match connected {
+                Ok(socket) => return Ok(socket),
+                Err(error) => error,
+            };
             tracing::debug!(%origin, class = error.failure().as_str(), error = &error as &dyn Error, "no connection");
-            error.failure()
-        })
+            if !failure::is_exhaustion(&error) {
+                return Err(error.failure().into());
+            }
+            // One that nobody uses gives its descriptor.
+            if !self.pool.borrow_mut().close_longest_idle() {
+                self.note_exhausted(&error);
+                return Err(NoLink::Exhausted);
+            }
+        }
+    }
+
+    fn note_exhausted(&self, error: &ConnectError) {
+        let (now, pause) = (monotonic_now(), Duration::from_millis(limits::EXHAUSTED_LINE_MS));
+        if self.exhausted_at.get().is_none_or(|told| now.saturating_duration_since(told) >= pause) {
+            self.exhausted_at.set(Some(now));
+            tracing::warn!(error = error as &dyn Error, "no descriptors for deliveries: they are put off");
+        }
     }
 }
 
@@ -225,8 +254,32 @@ struct Answer {
 
 /// The end of an attempt without a complete response head.
 struct NoAnswer {
-    failure: Failure,
+    outcome: Outcome,
     maybe_received: bool,
+}
+
+/// Why there is no connection.
+#[derive(Clone, Copy, Debug)]
+enum NoLink {
+    /// As far as anybody can tell, because of the origin.
+    Failed(Failure),
+    /// This machine has no descriptor or no memory for it.
+    Exhausted,
+}
+
+impl From<Failure> for NoLink {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<NoLink> for Outcome {
+    fn from(no_link: NoLink) -> Self {
+        match no_link {
+            NoLink::Failed(failure) => Self::Failed(failure),
+            NoLink::Exhausted => Self::NotMade,
+        }
+    }
 }
 
 impl Transport for HyperTransport {
@@ -235,9 +288,11 @@ impl Transport for HyperTransport {
         let mut deadline = pin!(tokio::time::sleep(outbound.timeout.duration()));
         let Answer { via, response, maybe_received } = match self.answer(&outbound, started, deadline.as_mut()).await {
             Ok(answer) => answer,
-            Err(NoAnswer { failure, maybe_received }) => {
+            Err(NoAnswer { outcome, maybe_received }) => {
+                if outcome == Outcome::NotMade {
+                    tokio::time::sleep(Duration::from_millis(limits::EXHAUSTED_PAUSE_MS)).await;
+                }
                 let elapsed = monotonic_now().saturating_duration_since(started);
-                let outcome = Outcome::Failed(failure);
                 let (advice, answer) = (Advice::default(), Bytes::new());
                 return Attempt { outcome, status: None, advice, maybe_received, elapsed, answer };
             }

@@ -103,7 +103,7 @@ impl Connector {
             tls_http1: TlsConnector::from(Arc::new(http1)),
             timeout: config.connect_timeout.duration(),
             policy: config.policy,
-            names: Names::new(config.names),
+            names: Names::new(config.names, config.dns_answers_max),
         }
     }
 

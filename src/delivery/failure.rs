@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::io;
 
+use rustix::io::Errno;
+
 use crate::schedule::attempt::Failure;
 
 /// Of connecting a TCP socket: what is not the peer's doing is a local network error.
@@ -14,6 +16,20 @@ pub(super) fn of_connect(error: &io::Error) -> Failure {
         TimedOut => Failure::ConnectTimeout,
         _ => Failure::Unreachable,
     }
+}
+
+/// Whether it is this machine that lacked descriptors, or memory for a socket: that is no fault of the origin.
+pub(super) fn is_exhaustion(error: &(dyn Error + 'static)) -> bool {
+    let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].map(Errno::raw_os_error);
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let code = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+        if code.is_some_and(|code| lacks.contains(&code)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Whether the peer has closed the connection or broken it off.
@@ -87,7 +103,6 @@ mod tests {
     #[test]
     fn every_kernel_error_has_a_class_for_each_stage() {
         use Failure::{ConnectTimeout, Refused, Reset, Tls, Unreachable};
-        use rustix::io::Errno;
         let table = [
             (Errno::CONNREFUSED, Refused, Tls, Reset),
             (Errno::CONNRESET, Reset, Reset, Reset),
@@ -107,6 +122,17 @@ mod tests {
             let error = io::Error::from(errno);
             assert_eq!((of_connect(&error), of_handshake(&error), of_stream(&error)), (connect, handshake, stream));
         }
+    }
+
+    #[test]
+    fn a_lack_of_descriptors_is_told_from_all_that_an_origin_does() {
+        for (errno, is_ours) in
+            [(Errno::MFILE, true), (Errno::NFILE, true), (Errno::NOBUFS, true), (Errno::CONNREFUSED, false)]
+        {
+            let error = super::super::connect::ConnectError::Tcp(io::Error::from(errno));
+            assert_eq!(is_exhaustion(&error), is_ours, "{errno:?}");
+        }
+        assert!(!is_exhaustion(&io::Error::from(io::ErrorKind::TimedOut)));
     }
 
     #[test]

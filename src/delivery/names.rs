@@ -51,6 +51,7 @@ pub(super) struct Known {
 /// Follows the sources. Belongs to one thread.
 pub(super) struct Names {
     sources: NameSources,
+    answers_max: u64,
     known: RefCell<Option<Rc<Known>>>,
     looked: Cell<Option<Instant>>,
     /// Held by whoever reads first, so that those who come meanwhile need not.
@@ -58,9 +59,15 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Without a look at the sources yet.
-    pub(super) fn new(sources: NameSources) -> Self {
-        Self { sources, known: RefCell::new(None), looked: Cell::new(None), turn: tokio::sync::Mutex::new(()) }
+    /// Without a look at the sources yet; `answers_max` answers of name servers are kept.
+    pub(super) fn new(sources: NameSources, answers_max: u64) -> Self {
+        Self {
+            sources,
+            answers_max,
+            known: RefCell::new(None),
+            looked: Cell::new(None),
+            turn: tokio::sync::Mutex::new(()),
+        }
     }
 
     /// What is known now. Every few seconds one caller waits for a helper thread to look whether a file has changed.
@@ -83,7 +90,7 @@ impl Names {
             (None, Some(known)) => Ok(known),
             (None, None) => unreachable!("what was never read differs from all"),
             (Some(read), before) => {
-                let known = Rc::new(read.known(before, self.sources.port)?);
+                let known = Rc::new(read.known(before, self.sources.port, self.answers_max)?);
                 self.known.replace(Some(Rc::clone(&known)));
                 Ok(known)
             }
@@ -152,7 +159,7 @@ fn servers(text: &[u8]) -> (ResolverConfig, ResolverOpts) {
 
 impl Sources {
     /// What follows from the files. What the name servers said is kept if they are as before.
-    fn known(self, before: Option<Rc<Known>>, port: u16) -> io::Result<Known> {
+    fn known(self, before: Option<Rc<Known>>, port: u16, answers_max: u64) -> io::Result<Known> {
         let Self { stamps, servers: (mut config, mut options), hosts } = self;
         let mut search = std::mem::take(&mut config.search);
         if search.is_empty() {
@@ -166,7 +173,7 @@ impl Sources {
         config.name_servers.truncate(limits::NAME_SERVERS_MAX);
         config.name_servers.iter_mut().flat_map(|server| &mut server.connections).for_each(|way| way.port = port);
         options.use_hosts_file = ResolveHosts::Never;
-        options.cache_size = limits::DNS_ANSWERS_MAX;
+        options.cache_size = answers_max;
         options.positive_max_ttl = Some(Duration::from_secs(limits::DNS_TTL_SECONDS_MAX));
         options.negative_max_ttl = Some(Duration::from_secs(limits::DNS_NEGATIVE_TTL_SECONDS_MAX));
         let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
@@ -195,7 +202,7 @@ mod tests {
     async fn sources_are_read_once_however_many_ask_and_a_missing_file_is_none() {
         let dir = tempfile::tempdir().unwrap();
         let sources = NameSources { resolv_conf: dir.path().join("none"), hosts: dir.path().join("nor"), port: 1 };
-        let names = Names::new(sources);
+        let names = Names::new(sources, limits::DNS_ANSWERS_MAX);
         let all = futures_util::future::join_all((0..10).map(|_| names.known())).await;
         let all: Vec<_> = all.into_iter().map(Result::unwrap).collect();
         assert!(all.iter().all(|known| Rc::ptr_eq(known, &all[0])));

@@ -31,12 +31,13 @@ impl<C> Idle<C> {
 pub(super) struct Pool<C> {
     stacks: HashMap<Rc<Origin>, Vec<Idle<C>>>,
     idle: usize,
+    idle_max: usize,
 }
 
 impl<C> Pool<C> {
-    /// An empty pool.
-    pub(super) fn new() -> Self {
-        Self { stacks: HashMap::new(), idle: 0 }
+    /// An empty pool, for at most `idle_max` connections.
+    pub(super) fn new(idle_max: usize) -> Self {
+        Self { stacks: HashMap::new(), idle: 0, idle_max }
     }
 
     /// Takes the most recently used connection to `origin` that is not too old; closes those met on the way.
@@ -58,7 +59,7 @@ impl<C> Pool<C> {
         if !idle.is_fresh(now) {
             return;
         }
-        if self.idle >= limits::POOL_IDLE_MAX {
+        if self.idle >= self.idle_max {
             self.close_longest_idle();
         }
         let stack = match self.stacks.get_mut(&**origin) {
@@ -84,13 +85,14 @@ impl<C> Pool<C> {
         self.idle = kept;
     }
 
-    /// Looks at every origin; only met while more origins are busy than there may be idle connections.
-    fn close_longest_idle(&mut self) {
+    /// Looks at every origin; only met while more origins are busy than there may be idle connections, or when there are no
+    /// descriptors. Returns whether there was one.
+    pub(super) fn close_longest_idle(&mut self) -> bool {
         let stacks = self.stacks.values_mut().filter(|stack| !stack.is_empty());
-        if let Some(stack) = stacks.min_by_key(|stack| stack[0].idle_since) {
-            stack.remove(0);
-            self.idle -= 1;
-        }
+        let Some(stack) = stacks.min_by_key(|stack| stack[0].idle_since) else { return false };
+        stack.remove(0);
+        self.idle -= 1;
+        true
     }
 }
 
@@ -103,7 +105,7 @@ mod tests {
     impl<C> Pool<C> {
         fn check(&self) {
             assert_eq!(self.idle, self.stacks.values().map(Vec::len).sum::<usize>());
-            assert!(self.idle <= limits::POOL_IDLE_MAX);
+            assert!(self.idle <= self.idle_max);
             for stack in self.stacks.values() {
                 assert!(stack.len() <= limits::POOL_IDLE_PER_ORIGIN_MAX);
                 assert!(stack.is_sorted_by_key(|idle| idle.idle_since));
@@ -117,7 +119,7 @@ mod tests {
 
     #[test]
     fn the_most_recently_used_connection_is_used_next_and_only_for_its_origin() {
-        let (mut pool, now) = (Pool::new(), monotonic_now());
+        let (mut pool, now) = (Pool::new(limits::POOL_IDLE_MAX), monotonic_now());
         for connection in [1, 2] {
             pool.put(&origin(1), connection, now, now);
         }
@@ -131,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_connection_idle_for_too_long_or_too_old_is_not_used() {
-        let (mut pool, start) = (Pool::new(), monotonic_now());
+        let (mut pool, start) = (Pool::new(limits::POOL_IDLE_MAX), monotonic_now());
         pool.put(&origin(1), 1, start, start);
         assert_eq!(pool.take(&origin(1), start + IDLE_MAX), None);
         pool.put(&origin(1), 2, start, start + AGE_MAX - IDLE_MAX / 2);
@@ -143,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_sweep_closes_what_is_too_old_or_no_longer_open() {
-        let (mut pool, start) = (Pool::new(), monotonic_now());
+        let (mut pool, start) = (Pool::new(limits::POOL_IDLE_MAX), monotonic_now());
         let held: Vec<Rc<u16>> = (0..4).map(Rc::new).collect();
         pool.put(&origin(1), Rc::clone(&held[0]), start, start);
         pool.put(&origin(2), Rc::clone(&held[1]), start, start);
@@ -159,14 +161,14 @@ mod tests {
 
     #[test]
     fn at_a_bound_the_longest_idle_connection_is_closed() {
-        let (mut pool, start) = (Pool::new(), monotonic_now());
+        let (mut pool, start) = (Pool::new(limits::POOL_IDLE_MAX), monotonic_now());
         for step in 0..=limits::POOL_IDLE_PER_ORIGIN_MAX {
             pool.put(&origin(1), step, start, start + Duration::from_millis(step as u64));
             pool.check();
         }
         assert_eq!(pool.stacks[&origin(1)][0].connection, 1);
 
-        let mut pool = Pool::new();
+        let mut pool = Pool::new(limits::POOL_IDLE_MAX);
         for step in 0..=limits::POOL_IDLE_MAX {
             let port = u16::try_from(1 + step).unwrap();
             pool.put(&origin(port), step, start, start + Duration::from_millis(step as u64));

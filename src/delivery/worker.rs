@@ -37,6 +37,8 @@ async fn deliver_from<D: Disk, T: Transport>(mut order: Order, shard: Rc<Shard<D
 }
 
 async fn deliver<D: Disk, T: Transport>(order: &Order, shard: &Shard<D>, transport: &T) {
+    // The slot waits, and with it only its own message: what is delivered now gives back what this one needs.
+    let _memory = shard.memory().delivery(shard.record_bytes(order.slot)).await;
     let stored = match shard.conclude_buried(order.slot).await {
         Ok(true) => return,
         Ok(false) => shard.fetch(order.slot).await,

@@ -5,7 +5,7 @@
 //! to be dropped. What the bytes ask for is decided in `requests.rs`.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Ingress;
 use super::endpoint::Endpoint;
@@ -15,12 +15,13 @@ use super::reply::{self, Document, Persistence};
 use super::requests::{Event, Part, Reply, Requests};
 use super::watch::Lease;
 use crate::disk::Disk;
-use crate::limits::{ANSWERS_BYTES_MAX, PIPELINE_MAX};
-use crate::message::Origin;
+use crate::limits::{ANSWERS_BYTES_MAX, MEMORY_WAIT_MS_MAX, PIPELINE_MAX, SCRATCH_BYTES_KEPT, SMALL_MESSAGE_BYTES};
+use crate::memory::pool::Held;
+use crate::message::{Draft, Origin};
 use crate::metrics::Side;
 use crate::metrics::exposition::{CLASSIC, OPENMETRICS};
 use crate::net::Stream;
-use crate::shard::{Permit, Refused, Shard};
+use crate::shard::{Refused, Shard};
 use crate::time::monotonic_now;
 use crate::wal::ticket::{CommitFailed, Ticket};
 
@@ -39,6 +40,9 @@ pub async fn serve<S: Stream, D: Disk>(lease: Lease<S>, ingress: Rc<Ingress<S, D
     }
     ingress.shard.metrics().connection_closed(Side::In);
 }
+
+/// How long a request may wait for memory in all.
+const PATIENCE: Duration = Duration::from_millis(MEMORY_WAIT_MS_MAX);
 
 /// What a connection does when what is due has been answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,10 +64,11 @@ struct Due {
 }
 
 enum Answer {
-    /// 202, when the message is durable. The permit counts the message's memory until then.
+    /// 202, when the message is durable. Until then it is in memory, if it is a small one: what a large one takes, the
+    /// connection holds.
     Accepted {
         ticket: Ticket,
-        _permit: Permit,
+        _memory: Option<Held>,
     },
     Refused(Refusal),
     Endpoint(Endpoint),
@@ -83,12 +88,16 @@ struct Connection<S: Stream, D: Disk> {
     lease: Lease<S>,
     ingress: Rc<Ingress<S, D>>,
     requests: Requests,
-    /// The memory of the message whose body is being read.
-    permit: Option<Permit>,
+    /// What it takes beyond what every connection may.
+    memory: Option<Held>,
+    /// How long the request that is being read may still wait for memory.
+    patience: Duration,
     /// How far the body that is being read has come.
     progress: Option<Progress>,
     due: Vec<Due>,
     output: Vec<u8>,
+    /// What a document in the output takes.
+    output_memory: Option<Held>,
     /// When the first request of this turn was complete.
     complete_at: Option<Instant>,
     /// 202s in the output.
@@ -101,10 +110,12 @@ impl<S: Stream, D: Disk> Connection<S, D> {
             lease,
             ingress,
             requests: Requests::default(),
-            permit: None,
+            memory: None,
+            patience: PATIENCE,
             progress: None,
             due: Vec::new(),
             output: Vec::new(),
+            output_memory: None,
             complete_at: None,
             accepted: 0,
         }
@@ -136,39 +147,30 @@ impl<S: Stream, D: Disk> Connection<S, D> {
                 Event::End { unread: false } => return Next::End,
                 Event::Admit { origin, message_bytes } => {
                     match admit(shard, origin, message_bytes) {
-                        Ok(permit) => {
-                            self.permit = Some(permit);
-                            self.requests.admit(rules);
-                        }
+                        Ok(()) => self.requests.admit(rules),
                         Err(refused) => self.requests.refuse(refused.into(), rules),
                     }
                     continue;
                 }
                 Event::Continue => (Answer::Continue, Reply { persistence: Persistence::Open, head_only: false }),
-                Event::Message { draft, reply } => {
-                    let permit = self.permit.take().expect("a message was admitted");
-                    match shard.submit(draft) {
-                        Ok(ticket) => (Answer::Accepted { ticket, _permit: permit }, reply),
-                        Err(refused) => {
-                            let refusal = Refusal::from(refused);
-                            let closes = refusal.closes();
-                            if closes {
-                                self.requests.end();
-                            }
-                            let persistence = if closes { Persistence::Close } else { reply.persistence };
-                            (Answer::Refused(refusal), Reply { persistence, ..reply })
+                Event::Message { draft, reply } => match submit(shard, draft, self.memory.is_some()) {
+                    Ok(accepted) => (accepted, reply),
+                    Err(refused) => {
+                        let refusal = Refusal::from(refused);
+                        let closes = refusal.closes();
+                        if closes {
+                            self.requests.end();
                         }
+                        let persistence = if closes { Persistence::Close } else { reply.persistence };
+                        (Answer::Refused(refusal), Reply { persistence, ..reply })
                     }
-                }
+                },
                 Event::Endpoint { endpoint, reply } => (Answer::Endpoint(endpoint), reply),
-                Event::Refused { refusal, reply } => {
-                    // Of a body that was cut off.
-                    self.permit = None;
-                    (Answer::Refused(refusal), reply)
-                }
+                Event::Refused { refusal, reply } => (Answer::Refused(refusal), reply),
             };
             if !matches!(answer, Answer::Continue) {
                 self.progress = None;
+                self.patience = PATIENCE;
                 self.complete_at.get_or_insert_with(monotonic_now);
             }
             self.due.push(Due { answer, reply });
@@ -238,14 +240,32 @@ impl<S: Stream, D: Disk> Connection<S, D> {
                 Err(reason) => (503, PLAIN, format!("not ready: {reason}\n")),
             },
         };
+        // The document and the answer it is in, until the peer has taken that.
+        let memory = self.ingress.shard.memory().large_messages().try_take(2 * content.len() + SCRATCH_BYTES_KEPT);
+        if memory.is_none() && content.len() > SCRATCH_BYTES_KEPT {
+            let refusal = Refusal::from(Refused::Memory);
+            return self.ingress.refuse(&mut self.output, &refusal, persistence, head_only);
+        }
+        self.output_memory = memory;
         let document = Document { status, media_type, content: content.as_bytes() };
         reply::push_document(&mut self.output, &self.ingress.clock.date.get(), &document, persistence, head_only);
     }
 }
 
-fn admit<D: Disk>(shard: &Shard<D>, origin: &Origin, message_bytes: usize) -> Result<Permit, Refused> {
+fn admit<D: Disk>(shard: &Shard<D>, origin: &Origin, message_bytes: usize) -> Result<(), Refused> {
     shard.admit_origin(origin.borrowed(), message_bytes)?;
     shard.admit(message_bytes)
+}
+
+/// `holds_memory`: the connection has taken what a message takes that is larger than what any connection may read.
+fn submit<D: Disk>(shard: &Shard<D>, draft: Draft<'_>, holds_memory: bool) -> Result<Answer, Refused> {
+    let message_bytes = draft.head.len() + draft.body.len();
+    let memory = if message_bytes <= SMALL_MESSAGE_BYTES || !holds_memory {
+        Some(shard.memory().small_messages().try_take(message_bytes).ok_or(Refused::Memory)?)
+    } else {
+        None
+    };
+    Ok(Answer::Accepted { ticket: shard.submit(draft)?, _memory: memory })
 }
 
 // The half that touches the socket.

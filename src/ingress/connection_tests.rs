@@ -159,7 +159,7 @@ fn a_connection_survives_a_refusal_with_a_short_body() {
         let mut stream = connect(address).await;
         stream.write_all(post("X-Dispatcher-Typo: 1\r\nContent-Length: 3\r\n", "abc").as_bytes()).await.unwrap();
         assert_eq!(statuses(&one(&mut stream).await), ["400"]);
-        let held = daemon.shard.admit(MEMORY_MAX / 2 - 20).unwrap();
+        let held = daemon.shard.memory().small_messages().try_take(MEMORY_MAX).unwrap();
         stream.write_all(sized("abc").as_bytes()).await.unwrap();
         let answer = one(&mut stream).await;
         assert!(statuses(&answer) == ["503"] && answer.contains("\r\nRetry-After: 1\r\n"), "{answer}");

@@ -16,6 +16,7 @@ use super::{Ingress, Settings, listener};
 use crate::config::Listen;
 use crate::control::{Control, Phase, Shared};
 use crate::disk::portable::PortableDisk;
+use crate::memory::Memory;
 use crate::message::policy::Policy;
 use crate::message::{IdSource, Scheme, Statuses};
 use crate::metrics::exposition::{self, Process};
@@ -128,7 +129,6 @@ async fn run<S: Stream, F: Future<Output = ()>>(
     ];
     let bounded = async {
         shard.log().begun().await;
-        let mut all = shard.admit(0).unwrap();
         let ingress = Rc::new(Ingress::new(Rc::clone(&shard), control, settings));
         let listener = listener::listen(sockets.remove(0)).unwrap();
         let serving = spawn_local(listener::run(listener, wrap, ingress));
@@ -136,7 +136,9 @@ async fn run<S: Stream, F: Future<Output = ()>>(
         shard.start_draining();
         serving.await.unwrap();
         assert_eq!(shard.metrics().connections(Side::In), 0);
-        shard.grow(&mut all, MEMORY_MAX / 2).expect("every permit is given back");
+        for account in [shard.memory().small_messages(), shard.memory().large_messages()] {
+            assert!(account.try_take(MEMORY_MAX).is_some(), "all memory is given back");
+        }
     };
     tokio::time::timeout(Duration::from_secs(30), bounded).await.expect("a test ends");
     loops.iter().for_each(tokio::task::JoinHandle::abort);
@@ -155,7 +157,7 @@ fn shard(dir: PathBuf) -> Rc<Shard<PortableDisk>> {
         retry: RetryRules { backoff, retry_after_max: Millis(1000), no_retry: Statuses::NONE, message_ttl: None },
         epoch: monotonic_now(),
         keep_all: false,
-        memory_max: MEMORY_MAX,
+        memory: Memory::of_parts(MEMORY_MAX as u64),
         message_bytes_max: shard::message_bytes_max(space.segment_bytes),
         clock: Clock::SYSTEM,
         corrupt: dir.join("corrupt"),

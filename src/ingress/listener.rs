@@ -17,7 +17,7 @@ use super::refusal::Refusal;
 use super::reply::Persistence;
 use crate::config::Listen;
 use crate::disk::Disk;
-use crate::limits::{ACCEPT_BACKLOG, ACCEPT_PAUSE_MS_MAX, ACCEPT_PAUSE_MS_MIN, READ_BYTES_MIN};
+use crate::limits::{ACCEPT_BACKLOG, ACCEPT_PAUSE_MS_MAX, ACCEPT_PAUSE_MS_MIN, EXHAUSTED_LINE_MS, READ_BYTES_MIN};
 use crate::metrics::RefusedReason;
 use crate::net::Stream;
 use crate::time::monotonic_now;
@@ -175,7 +175,7 @@ async fn accept_forever<S: Stream, D: Disk>(
     wrap: &impl Fn(TcpStream) -> io::Result<S>,
     ingress: &Rc<Ingress<S, D>>,
 ) {
-    let mut pause_ms = ACCEPT_PAUSE_MS_MIN;
+    let (mut pause_ms, mut told) = (ACCEPT_PAUSE_MS_MIN, None);
     loop {
         match listener.accept().await {
             Ok((socket, _)) => {
@@ -183,9 +183,13 @@ async fn accept_forever<S: Stream, D: Disk>(
                 take(socket, wrap, ingress);
             }
             Err(error) if is_exhaustion(&error) => {
-                tracing::warn!(%error, pause_ms, "connections cannot be accepted for a while");
+                let pause = Duration::from_millis(EXHAUSTED_LINE_MS);
+                if told.is_none_or(|told| monotonic_now().saturating_duration_since(told) >= pause) {
+                    told = Some(monotonic_now());
+                    tracing::warn!(%error, "connections cannot be accepted for a while");
+                }
                 // It gives its descriptor back.
-                ingress.connections.close_oldest_idle();
+                ingress.make_room();
                 tokio::time::sleep(Duration::from_millis(pause_ms)).await;
                 pause_ms = (pause_ms * 2).min(ACCEPT_PAUSE_MS_MAX);
             }
@@ -208,7 +212,7 @@ fn take<S: Stream, D: Disk>(
     ingress: &Rc<Ingress<S, D>>,
 ) {
     let connections = &ingress.connections;
-    if connections.open() >= ingress.settings.connections_max && !connections.close_oldest_idle() {
+    if connections.open() >= ingress.settings.connections_max && !ingress.make_room() {
         return refuse(socket, ingress);
     }
     match wrap(socket) {

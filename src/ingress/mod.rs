@@ -117,6 +117,11 @@ impl<S: Stream, D: Disk> Ingress<S, D> {
         self.connections.add(stream, self.clock.now_ms.get(), deadline_ms)
     }
 
+    /// Closes a connection so that another can be had; `false`: none may go.
+    fn make_room(&self) -> bool {
+        self.connections.make_room(self.clock.now_ms.get())
+    }
+
     /// Counts a refusal and appends it to `output`.
     fn refuse(&self, output: &mut Vec<u8>, refusal: &Refusal, persistence: Persistence, head_only: bool) {
         self.shard.metrics().refused(refusal.reason());

@@ -27,7 +27,7 @@ pub enum Event<'a> {
     Admit {
         /// Where it is to go.
         origin: &'a Origin,
-        /// What is known of its size, head and body, in bytes: of a chunked one that which the buffer can hold.
+        /// What is known of its size, head and body, in bytes: of a chunked one what the buffer can hold.
         message_bytes: usize,
     },
     /// A 100 is due.
@@ -78,15 +78,6 @@ pub enum Part {
     Head,
     /// To a body.
     Body,
-}
-
-/// Room that the next read needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
-    /// Bytes by which the buffer must be able to hold more than it can now.
-    pub missing_bytes: usize,
-    /// Whether they are of a message whose size was not known when it was admitted.
-    pub unadmitted: bool,
 }
 
 /// A request whose head is there.
@@ -340,44 +331,50 @@ impl Requests {
         }
     }
 
-    /// Makes what is left the front of the buffer, gives back what a large request needed, and says what a read needs
-    /// beyond that. A head needs no admission: `MAX_HEAD` bounds it.
-    pub fn make_room(&mut self, rules: &Rules) -> Room {
+    /// Makes what is left the front of the buffer, gives back what a large request needed, and says how many bytes it
+    /// must be able to hold for the next read.
+    ///
+    /// A full buffer is doubled, whatever length was announced: who sends little holds little, and copying stays linear.
+    pub fn make_room(&mut self, rules: &Rules) -> usize {
         self.input.drain(..std::mem::take(&mut self.start));
-        let (wanted, unadmitted) = match &mut self.expected {
+        let longest = match &mut self.expected {
             Expected::Body { begun, decoder, .. } => {
                 decoder.close_gap(&mut self.input, 0);
-                let wanted = self.input.len() + decoder.missing();
-                let unadmitted = begun.framing == Framing::Chunked && matches!(begun.purpose, Purpose::Message { .. });
-                if unadmitted && wanted > self.input.capacity() {
-                    // Doubled, so that copying stays linear, but not past what the longest body needs.
-                    let longest = rules.body_bytes_max + READ_BYTES_MIN;
-                    (wanted.max((self.input.capacity() * 2).min(longest)), true)
-                } else {
-                    (wanted, false)
+                match begun.framing {
+                    Framing::Chunked => rules.body_bytes_max + READ_BYTES_MIN,
+                    Framing::Empty | Framing::Length(_) => self.input.len() + decoder.missing(),
                 }
             }
             _ => {
-                if self.input.is_empty() && self.input.capacity() > READ_BYTES_KEPT {
-                    self.input = Vec::with_capacity(READ_BYTES_MIN);
-                }
-                if self.input.is_empty() && self.outbound.capacity() > SCRATCH_BYTES_KEPT {
-                    self.outbound = Vec::new();
-                }
-                let is_full = self.input.len() == self.input.capacity();
-                (if is_full { (self.input.len() * 2).min(rules.head_bytes_max + READ_BYTES_MIN) } else { 0 }, false)
+                self.give_back();
+                rules.head_bytes_max + READ_BYTES_MIN
             }
         };
-        Room { missing_bytes: wanted.saturating_sub(self.input.capacity()), unadmitted }
+        let (held_bytes, bytes) = (self.input.capacity(), self.input.len());
+        match bytes < held_bytes {
+            // What a connection may hold anyway, it gets at once.
+            true if longest <= READ_BYTES_KEPT => longest.max(held_bytes),
+            true => held_bytes,
+            false => longest.min((2 * bytes).max(READ_BYTES_KEPT)).max(bytes + 1),
+        }
     }
 
-    /// The buffer, for a read to append to, able to hold `missing_bytes` more than before. Give it back with
-    /// [`Self::fill`].
-    pub fn take_buffer(&mut self, missing_bytes: usize) -> Vec<u8> {
-        let mut input = std::mem::take(&mut self.input);
-        if missing_bytes > 0 {
-            input.reserve_exact(input.capacity() + missing_bytes - input.len());
+    /// Gives back what a large request needed.
+    fn give_back(&mut self) {
+        if self.input.capacity() > READ_BYTES_KEPT && self.input.len() < READ_BYTES_MIN {
+            let mut input = Vec::with_capacity(READ_BYTES_MIN);
+            input.extend_from_slice(&self.input);
+            self.input = input;
         }
+        if self.outbound.capacity() > SCRATCH_BYTES_KEPT {
+            self.outbound = Vec::new();
+        }
+    }
+
+    /// The buffer, for a read to append to, able to hold `wanted_bytes`. Give it back with [`Self::fill`].
+    pub fn take_buffer(&mut self, wanted_bytes: usize) -> Vec<u8> {
+        let mut input = std::mem::take(&mut self.input);
+        input.reserve_exact(wanted_bytes.saturating_sub(input.len()));
         input
     }
 

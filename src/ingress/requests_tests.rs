@@ -16,8 +16,8 @@ fn told(bytes: &[u8], cuts: impl IntoIterator<Item = usize>, is_admitted: bool) 
             Event::Read => {
                 let Some(cut) = cuts.next() else { break };
                 while fed < cut {
-                    let room = requests.make_room(rules);
-                    let mut buffer = requests.take_buffer(room.missing_bytes);
+                    let wanted_bytes = requests.make_room(rules);
+                    let mut buffer = requests.take_buffer(wanted_bytes);
                     let piece = &bytes[fed..cut.min(fed + buffer.capacity() - buffer.len())];
                     assert!(!piece.is_empty(), "there is always room for a read");
                     buffer.extend_from_slice(piece);

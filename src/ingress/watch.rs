@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use tokio::sync::Notify;
 
+use crate::limits::PATIENCE_MS;
 use crate::net::Stream;
 
 /// What a connection waits for.
@@ -109,6 +110,12 @@ impl<S: Stream> Watched<S> {
         matches!(self.phase.get(), Phase::Idle) && self.cut.get().is_none()
     }
 
+    /// Whether it has waited for its peer for long.
+    const fn is_slow(&self, now_ms: u64) -> bool {
+        let waits_for_peer = matches!(self.phase.get(), Phase::Head | Phase::Body | Phase::Write | Phase::Linger);
+        waits_for_peer && self.cut.get().is_none() && self.since_ms.get().saturating_add(PATIENCE_MS) <= now_ms
+    }
+
     fn end(&self, cut: Cut, how: Shutdown) {
         self.cut.set(Some(cut));
         // An error means that the peer was first.
@@ -167,15 +174,26 @@ impl<S: Stream> Connections<S> {
         self.each(|watched| watched.sweep(now_ms));
     }
 
-    /// Closes the one that has been idle longest. Returns whether there was one. The clock is coarse: among those
-    /// that became idle at one reading of it, the one that was opened first, or a new connection could be next.
+    /// Closes the one that has been idle longest; if none is, the one that has waited longest for its peer and for
+    /// [`PATIENCE_MS`] at least: for the rest of a head, more of a body, or the peer to take an answer. So those who send
+    /// slowly on purpose cannot hold every place. Returns whether there was one. The clock is coarse: among those that
+    /// began to wait at one reading of it, the one that was opened first, or a new connection could be next.
     ///
     /// Looks at all: this happens only at `MAX_CONNECTIONS`, and an order kept at hand would cost every message.
-    pub fn close_oldest_idle(&self) -> bool {
+    pub fn make_room(&self, now_ms: u64) -> bool {
         let slots = self.slots.borrow();
-        let idle = slots.used.iter().flatten().filter(|watched| watched.is_idle());
-        let oldest = idle.min_by_key(|watched| (watched.since_ms.get(), watched.number));
-        oldest.inspect(|watched| watched.close()).is_some()
+        let may_go = |watched: &&Rc<Watched<S>>| watched.is_idle() || watched.is_slow(now_ms);
+        let first = slots.used.iter().flatten().filter(may_go);
+        let first = first.min_by_key(|watched| (!watched.is_idle(), watched.since_ms.get(), watched.number));
+        let Some(watched) = first else { return false };
+        if watched.is_idle() {
+            watched.close();
+        } else {
+            // Without an answer, for which it would have to stay.
+            watched.deadline_ms.set(NEVER);
+            watched.end(Cut::Closing, Shutdown::Both);
+        }
+        true
     }
 
     /// Closes all that are idle.
@@ -280,16 +298,33 @@ mod tests {
         let leases: Vec<_> = [30, 10, 20].map(|now| connections.add(Fake::default(), now, NEVER)).into();
         leases[1].enter(Phase::Head, 0, NEVER);
         let cut = || leases.iter().map(|lease| lease.cut().is_some()).collect::<Vec<_>>();
-        assert!(connections.close_oldest_idle());
+        assert!(connections.make_room(30));
         assert_eq!(cut(), [false, false, true]);
-        assert!(connections.close_oldest_idle());
+        assert!(connections.make_room(30));
         assert_eq!(cut(), [true, false, true]);
-        assert!(!connections.close_oldest_idle());
+        assert!(!connections.make_room(30));
         connections.close_idle();
         assert_eq!(cut(), [true, false, true]);
         drop(leases);
         assert_eq!(connections.open(), 0);
         assert!(connections.add(Fake::default(), 0, 0).slot < 3, "places are used again");
+    }
+
+    #[test]
+    fn where_none_is_idle_the_one_that_has_waited_longest_for_its_peer_makes_room_and_one_that_waits_for_us_never() {
+        let connections = Rc::new(Connections::default());
+        let phases = [Phase::Answer, Phase::Head, Phase::Body, Phase::Write, Phase::Linger];
+        let leases: Vec<_> = phases.map(|_| connections.add(Fake::default(), 0, NEVER)).into();
+        for (number, (lease, phase)) in leases.iter().zip(phases).enumerate() {
+            lease.enter(phase, 10 - number as u64, NEVER);
+        }
+        assert!(!connections.make_room(PATIENCE_MS), "all of them have only begun");
+        for gone in (1..phases.len()).rev() {
+            assert!(connections.make_room(10 + PATIENCE_MS));
+            assert_eq!((leases[gone].cut(), leases[gone].stream.0.get()), (Some(Cut::Closing), Some(Shutdown::Both)));
+            assert!(leases[1..gone].iter().all(|lease| lease.cut().is_none()));
+        }
+        assert!(!connections.make_room(NEVER) && leases[0].cut().is_none());
     }
 
     #[test]
@@ -300,7 +335,7 @@ mod tests {
         drop(first);
         let third = connections.add(Fake::default(), 0, NEVER);
         assert!(third.slot < second.slot, "the newest has the first place");
-        assert!(connections.close_oldest_idle());
+        assert!(connections.make_room(0));
         assert_eq!((second.cut(), third.cut()), (Some(Cut::Closing), None));
     }
 }

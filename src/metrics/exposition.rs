@@ -22,6 +22,8 @@ pub struct Process {
     pub disk_free_bytes: Option<u64>,
     /// Origins whose circuit is open.
     pub open_origins: u64,
+    /// Parts of the memory: name, bytes taken, bytes that may be.
+    pub memory: Vec<(&'static str, u64, u64)>,
 }
 
 /// Content type of the classic format.
@@ -159,6 +161,11 @@ impl Exposed {
         if let Some(free) = self.process.disk_free_bytes {
             bytes("disk_free", "Space left on the filesystem of the log", free)?;
         }
+        let memory = &self.process.memory;
+        let (taken, most) = (memory.iter().map(|part| (part.0, part.1)), memory.iter().map(|part| (part.0, part.2)));
+        let (unit, part) = (Some(&Unit::Bytes), Some("part"));
+        gauge(encoder, "memory", "Memory that is taken, by what it is declared for", unit, part, taken)?;
+        gauge(encoder, "memory_limit", "Memory that may be taken at most; the sum is MAX_MEMORY", unit, part, most)?;
         let oldest = gauges.oldest_pending.duration().as_secs_f64();
         let recovery = self.snapshot.recovery.as_secs_f64();
         for (name, help, value) in [

@@ -54,7 +54,13 @@ fn every_bucket_holds_at_least_the_one_before_and_the_last_holds_all() {
 
 #[test]
 fn both_formats_carry_the_samples_and_each_its_own_frame() {
-    let process = Process { backend: "uring", shards: 2, disk_free_bytes: Some(5), open_origins: 3 };
+    let process = Process {
+        backend: "uring",
+        shards: 2,
+        disk_free_bytes: Some(5),
+        open_origins: 3,
+        memory: vec![("index", 6, 9)],
+    };
     let (open, classic) = (openmetrics(snapshot(), process.clone()), classic(snapshot(), process));
     assert!(open.ends_with("# EOF\n") && !classic.contains("# EOF") && !classic.contains("# UNIT"));
     assert!(open.contains("# TYPE dispatcher_accepted counter\n"));
@@ -66,6 +72,8 @@ fn both_formats_carry_the_samples_and_each_its_own_frame() {
         "dispatcher_log_bytes 4096\n",
         "dispatcher_disk_free_bytes 5\n",
         "dispatcher_breaker_open_origins 3\n",
+        "dispatcher_memory_bytes{part=\"index\"} 6\n",
+        "dispatcher_memory_limit_bytes{part=\"index\"} 9\n",
         "dispatcher_oldest_pending_seconds 0.0\n",
         "backend=\"uring\",shards=\"2\"} 1\n",
     ] {
@@ -74,7 +82,7 @@ fn both_formats_carry_the_samples_and_each_its_own_frame() {
 }
 
 /// What the classic format calls every family, with its type.
-const FAMILIES: [(&str, &str); 27] = [
+const FAMILIES: [(&str, &str); 29] = [
     ("accepted_total", "counter"),
     ("refused_total", "counter"),
     ("tls_handshakes_failed_total", "counter"),
@@ -95,6 +103,8 @@ const FAMILIES: [(&str, &str); 27] = [
     ("log_bytes", "gauge"),
     ("log_live_bytes", "gauge"),
     ("disk_free_bytes", "gauge"),
+    ("memory_bytes", "gauge"),
+    ("memory_limit_bytes", "gauge"),
     ("recovery_seconds", "gauge"),
     ("build_info", "gauge"),
     ("accept_seconds", "histogram"),
@@ -106,7 +116,7 @@ const FAMILIES: [(&str, &str); 27] = [
 
 #[test]
 fn a_daemon_that_has_done_nothing_exposes_every_family_and_no_other() {
-    let process = Process { disk_free_bytes: Some(0), ..Process::default() };
+    let process = Process { disk_free_bytes: Some(0), memory: vec![("fixed", 0, 0)], ..Process::default() };
     let text = classic(Snapshot::default(), process);
     for (name, kind) in FAMILIES {
         let help = text.lines().filter(|line| line.starts_with(&format!("# HELP dispatcher_{name} ")));
@@ -124,7 +134,7 @@ fn promtool_where_it_is_installed_finds_nothing_to_say() {
     let mut check = Command::new("promtool");
     let check = check.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let Ok(mut running) = check.spawn() else { return };
-    let text = classic(snapshot(), Process { backend: "uring", shards: 1, disk_free_bytes: Some(1), open_origins: 0 });
+    let text = classic(snapshot(), Process { backend: "uring", shards: 1, ..Process::default() });
     running.stdin.take().expect("piped").write_all(text.as_bytes()).expect("promtool reads");
     let said = running.wait_with_output().expect("promtool ends");
     let complaints = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();

@@ -250,6 +250,7 @@ fn class(outcome: Outcome) -> usize {
     match outcome {
         Outcome::Delivered => 0,
         Outcome::Failed(failure) => failure.code().into(),
+        Outcome::NotMade => unreachable!("what was not made did not end"),
     }
 }
 
@@ -371,6 +372,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Connections open.
+    pub const fn connections(&self, side: Side) -> u64 {
+        self.counts.connections[side as usize]
+    }
+
     /// Adds another shard's. Ages and times do not add up: the largest stands.
     pub fn merge(&mut self, other: &Self) {
         self.counts.add(&other.counts);

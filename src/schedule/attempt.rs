@@ -99,6 +99,9 @@ pub enum Outcome {
     Delivered,
     /// Anything else.
     Failed(Failure),
+    /// It was not made: this machine had no descriptor or memory for a connection. Says nothing of the origin, and costs
+    /// the message nothing.
+    NotMade,
 }
 
 /// What an answer's `X-Dispatcher-Verdict` says: the origin's own judgement, whatever the status.

@@ -80,6 +80,11 @@ impl Lanes {
         self.by_origin.get(&origin).copied()
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.by_origin.len()
+    }
+
     /// The origin of a lane.
     pub fn origin(&self, lane: u32) -> &Rc<Origin> {
         &self.lanes[lane as usize].origin

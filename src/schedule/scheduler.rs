@@ -257,6 +257,11 @@ impl Scheduler {
         *self.counts.of(NodeState::Concluding) += 1;
     }
 
+    /// Origins that have a lane.
+    pub fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
     /// Messages by state.
     pub const fn counts(&self) -> Counts {
         self.counts

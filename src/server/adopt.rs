@@ -106,11 +106,15 @@ pub async fn messages<D: Disk>(
     let adopted = live.len() as u64;
     let reads = live.into_iter().map(|(slot, id)| {
         let (files, at, retry) = (&files, theirs.index().location(slot), theirs.index().retry_location(slot));
-        async move { Ok::<_, AdoptError>((id, files.read_record(at).await?, read_progress(files, retry).await?)) }
+        async move {
+            let memory = shard.memory().reading(at.bytes as usize).await;
+            let (record, progress) = (files.read_record(at).await?, read_progress(files, retry).await?);
+            Ok::<_, AdoptError>((id, record, progress, memory))
+        }
     });
     let mut reads = stream::iter(reads).buffered(ADOPT_READS_MAX);
     let mut written = Vec::new();
-    while let Some((id, record, progress)) = reads.try_next().await? {
+    while let Some((id, record, progress, _memory)) = reads.try_next().await? {
         let Ok(Payload::Accepted(mut message)) = Payload::decode(Kind::Accepted, &record[HEADER_BYTES..]) else {
             panic!("a record that was applied decodes again")
         };

@@ -13,8 +13,9 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use super::adopt::{self, AdoptError};
 use super::answers;
+use super::descriptors::Descriptors;
 use super::recovery::{Orphans, Recovery};
-use super::shares::{ingress_settings, limits, settings, spaces};
+use super::shares::{idle_max, ingress_settings, limits, settings, spaces};
 use crate::config::Config;
 use crate::control::{Control, Phase, ShardInbox};
 use crate::delivery::client::{HyperTransport, TransportConfig};
@@ -23,7 +24,8 @@ use crate::delivery::worker;
 use crate::disk::{Disk, DiskError, while_doing};
 use crate::ingress::tokens::Tokens;
 use crate::ingress::{Ingress, listener};
-use crate::limits::{BLOCK_BYTES, DRAIN_FLUSH_MS};
+use crate::limits::{BLOCK_BYTES, DRAIN_FLUSH_MS, to_usize};
+use crate::memory::Memory;
 use crate::message::IdSource;
 use crate::metrics::ShardMetrics;
 use crate::net::Stream;
@@ -63,6 +65,10 @@ pub struct CoreStart {
     pub control: Control,
     /// This core's end of it.
     pub inbox: ShardInbox,
+    /// What all cores may take of memory.
+    pub memory: Arc<Memory>,
+    /// What each may take of descriptors.
+    pub descriptors: Descriptors,
     /// The origins, as all cores share them.
     pub gates: Arc<Gates>,
     /// Where ticks begin, for all cores.
@@ -164,6 +170,7 @@ async fn look<D: Disk>(
     let dir = adopt::shard_dir(root, start.shard);
     disk.create_dir(&dir).await.map_err(while_doing("creating", &dir))?;
     let files = Rc::new(Files::new(disk.clone(), dir.to_path_buf(), start.shard));
+    files.set_bounds(start.memory.division().core.reads, to_usize(start.descriptors.segments_open));
     let survey = survey::survey(&files, start.salt).await?;
     recovery::clean(&files, &survey).await?;
     // A message from the time of a larger SEGMENT_BYTES may still have to be written again.
@@ -215,6 +222,8 @@ async fn serve<D: Disk, S: Stream>(
         tls: Arc::clone(&start.tls),
         policy: config.origin_policy.clone(),
         names: NameSources::default(),
+        dns_answers_max: start.memory.division().core.dns_answers,
+        idle_max: idle_max(&start),
     }));
     let connections = ingress_settings(&start);
     let ingress = Rc::new(Ingress::<S, D>::new(Rc::clone(&shard), start.control, connections));

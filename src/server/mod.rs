@@ -8,6 +8,8 @@ mod answers;
 pub mod backend;
 // One core.
 pub mod core;
+// Who may have how many descriptors.
+mod descriptors;
 // What a core reads while it serves.
 mod recovery;
 // What is read again on SIGHUP.
@@ -39,10 +41,6 @@ use crate::delivery::tls::{self, TlsError};
 use crate::disk::portable::PortableDisk;
 use crate::disk::uring::UringDisk;
 use crate::ingress::listener::{self, BindError};
-use crate::limits::{
-    CACHE_BYTES_MAX, DNS_ANSWER_BYTES, DNS_ANSWERS_MAX, READ_BYTES_MIN, RECOVERY_READ_BYTES, RECOVERY_READS_MAX,
-    TLS_CONNECTION_BYTES,
-};
 use crate::net::certificate::{TlsFileError, TlsFiles, server_config};
 use crate::net::tls::TlsStream;
 use crate::net::{portable, uring};
@@ -72,6 +70,9 @@ pub enum ServerError {
     /// `AUTH_TOKEN_FILE` cannot be used.
     #[error(transparent)]
     Tokens(#[from] TokenFileError),
+    /// `MAX_MEMORY` is not enough for what descriptors allow.
+    #[error("MAX_MEMORY: expected more")]
+    Memory,
     /// The operating system refused something every process needs.
     #[error("starting")]
     System(#[from] io::Error),
@@ -102,6 +103,7 @@ impl ServerError {
             | Self::Tls(_)
             | Self::Certificate(_)
             | Self::Tokens(_)
+            | Self::Memory
             | Self::System(_)
             | Self::Core { .. } => 2,
         }
@@ -120,7 +122,8 @@ pub fn chain(error: &dyn Error) -> String {
 pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let hangup = runtime.block_on(async { signal(SignalKind::hangup()) })?;
-    let descriptors = raise_descriptor_limit();
+    let descriptors_max = raise_descriptor_limit();
+    let (descriptors, memory) = shares::divide(&config, descriptors_max).ok_or(ServerError::Memory)?;
     let _locks = [lock::lock(&config.transaction_log)?, lock::lock(&config.dead_letter)?];
     let backend = backend::choose(config.io_backend).map_err(ServerError::Backend)?;
     let tls = tls::client_config(config.tls_ca.as_deref())?;
@@ -135,6 +138,7 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
         log_dir: config.transaction_log.clone(),
         backend: backend.as_str(),
         open_origins: Arc::clone(gates.open_origins()),
+        memory: Arc::clone(&memory),
     };
     let (control, inboxes) = Control::new(config.cores.len(), shared);
     let epoch = monotonic_now();
@@ -153,6 +157,8 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
             tokens: tokens.clone(),
             control: control.clone(),
             inbox,
+            memory: Arc::clone(&memory),
+            descriptors,
             gates: Arc::clone(&gates),
             epoch,
             stop: stop.subscribe(),
@@ -165,9 +171,9 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
     }
     drop(ready);
     let reloader = reloads.start()?;
-    let memory_bytes = memory_sum(&config);
+    shares::tell_memory(&config, &memory);
     tracing::info!(
-        version = env!("CARGO_PKG_VERSION"), backend = backend.as_str(), shards, descriptors, memory_bytes,
+        version = env!("CARGO_PKG_VERSION"), backend = backend.as_str(), shards, descriptors = descriptors_max,
         log = %config.transaction_log.display(), "starting"
     );
     let local = tokio::task::LocalSet::new();
@@ -326,18 +332,6 @@ fn raise_descriptor_limit() -> u64 {
         }
     }
     limit.current.unwrap_or(u64::MAX)
-}
-
-/// Memory that the configuration allows, index entries of pending messages aside.
-fn memory_sum(config: &Config) -> u64 {
-    let cores = config.cores.len() as u64;
-    // What is being read, and the head that is sent on.
-    let under_tls = if config.tls_cert.is_some() { TLS_CONNECTION_BYTES as u64 } else { 0 };
-    let connections = u64::from(config.max_connections) * (READ_BYTES_MIN as u64 + 2 * config.max_head + under_tls);
-    // What is read of the log at a time, besides one message.
-    let reading = (RECOVERY_READS_MAX * RECOVERY_READ_BYTES) as u64;
-    let answers = DNS_ANSWERS_MAX * DNS_ANSWER_BYTES;
-    config.max_memory + cores * (CACHE_BYTES_MAX as u64 + reading + answers) + connections
 }
 
 fn random<const BYTES: usize>() -> Result<[u8; BYTES], ServerError> {

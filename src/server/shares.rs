@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::core::CoreStart;
+use super::descriptors::{self, Descriptors};
 use crate::config::Config;
 use crate::ingress::control_fields::ControlRules;
 use crate::ingress::head::Rules;
 use crate::ingress::tokens::Door;
 use crate::ingress::{self, listener};
 use crate::limits::to_usize;
+use crate::memory::Memory;
 use crate::message::Scheme;
 use crate::schedule::backoff::Backoff;
 use crate::schedule::breaker;
@@ -41,10 +44,16 @@ pub fn corrupt_dir(config: &Config) -> PathBuf {
 /// A core's slice of the workers: dealt out, at least one each.
 pub fn limits(start: &CoreStart) -> Limits {
     let share = |total: u32| (total / start.shards + u32::from(start.shard < total % start.shards)).max(1);
+    let slots = share(start.config.worker) * start.config.worker_in_flight;
     Limits {
-        slots: share(start.config.worker) * start.config.worker_in_flight,
+        slots: u32::try_from(start.descriptors.slots).map_or(slots, |most| slots.min(most)),
         wait_max: retry_rules(&start.config).wait_max(),
     }
+}
+
+/// Idle connections to origins that a core keeps.
+pub fn idle_max(start: &CoreStart) -> usize {
+    start.memory.division().core.links_idle.min(to_usize(start.descriptors.links_idle))
 }
 
 /// How an origin is treated, over all cores.
@@ -92,7 +101,7 @@ pub fn ingress_settings(start: &CoreStart) -> ingress::Settings {
             body_bytes_max: to_usize(config.max_body),
             door,
         },
-        connections_max: config.max_connections.div_ceil(start.shards) as usize,
+        connections_max: to_usize(start.memory.division().connections.div_ceil(start.shards.into())),
         head_timeout: config.head_timeout,
         body_timeout: config.body_timeout,
         idle_timeout: config.idle_timeout,
@@ -109,10 +118,37 @@ pub fn settings(start: &CoreStart) -> Settings {
         keep_all: config.event_sourcing,
         corrupt: corrupt_dir(config),
         origin_share: config.origin_log_share,
-        // On many cores a share could be too small for one large message, which would then never be taken.
-        memory_max: to_usize(config.max_memory / u64::from(start.shards))
-            .max(to_usize(2 * (config.max_body + config.max_head))),
+        memory: Arc::clone(&start.memory),
         message_bytes_max: message_bytes_max(config.segment_bytes),
         clock: Clock::SYSTEM,
     }
+}
+
+/// What each core may take of descriptors, and all of memory. Where less can be had than was asked for, a line says so:
+/// the daemon serves fewer at a time, but it serves.
+pub fn divide(config: &Config, descriptors: u64) -> Option<(Descriptors, Arc<Memory>)> {
+    let cores = config.cores.len() as u64;
+    let asked = u64::from(config.max_connections);
+    let core = config.memory(asked)?.core;
+    let slots =
+        u64::from(config.worker.max(u32::try_from(cores).unwrap_or(u32::MAX))) * u64::from(config.worker_in_flight);
+    let links_idle = core.links_idle as u64;
+    let given = Descriptors::of(&descriptors::Wanted { descriptors, cores, connections: asked, slots, links_idle });
+    let division = config.memory(given.connections)?;
+    let connections = division.connections;
+    if connections < asked {
+        let cause = if given.connections < asked { "descriptors (RLIMIT_NOFILE)" } else { "memory (MAX_MEMORY)" };
+        tracing::warn!(asked, connections, cause, "MAX_CONNECTIONS is cut to what there is");
+    }
+    let deliveries = given.slots * cores;
+    if deliveries < slots {
+        tracing::warn!(asked = slots, deliveries, "WORKER x WORKER_IN_FLIGHT is cut to what descriptors there are");
+    }
+    Some((given, Memory::new(division)))
+}
+
+/// How memory is divided, as one line.
+pub fn tell_memory(config: &Config, memory: &Memory) {
+    let [fixed, connections, messages, deliveries, index] = memory.parts(0).map(|(_, _, bytes)| bytes);
+    tracing::info!(max = config.max_memory, fixed, connections, messages, deliveries, index, "memory in bytes");
 }

@@ -1,8 +1,5 @@
 //! Whether one more message is taken: by space, by memory, and by what already waits for its origin.
 
-use std::cell::Cell;
-use std::rc::Rc;
-
 use super::Shard;
 use crate::disk::Disk;
 use crate::message::OriginRef;
@@ -15,7 +12,7 @@ pub enum Refused {
     LogFull,
     /// What waits for the origin fills its share of the log.
     OriginShare,
-    /// Memory for messages on their way to the disk is used up.
+    /// Memory for messages on their way to the disk is used up, or that for those which wait.
     Memory,
     /// The daemon is stopping.
     Draining,
@@ -23,19 +20,6 @@ pub enum Refused {
     LogFailed,
     /// Longer than a segment can hold.
     TooLarge,
-}
-
-/// Memory promised to one message until this is dropped.
-#[derive(Debug)]
-pub struct Permit {
-    bytes: usize,
-    memory: Rc<Cell<usize>>,
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.memory.update(|held| held - self.bytes);
-    }
 }
 
 impl<D: Disk> Shard<D> {
@@ -57,8 +41,9 @@ impl<D: Disk> Shard<D> {
         Err(Refused::OriginShare)
     }
 
-    /// Decides before a body is read whether a message of `message_bytes` (head and body) can be taken.
-    pub fn admit(&self, message_bytes: usize) -> Result<Permit, Refused> {
+    /// Decides before a body is read whether a message of `message_bytes` (head and body) can be taken, if there is memory
+    /// for what comes of it: that is asked for as it comes.
+    pub fn admit(&self, message_bytes: usize) -> Result<(), Refused> {
         if self.draining() {
             return Err(Refused::Draining);
         }
@@ -71,21 +56,9 @@ impl<D: Disk> Shard<D> {
         if !self.log.has_room(Need::Message, message_bytes) {
             return Err(Refused::LogFull);
         }
-        let mut permit = Permit { bytes: 0, memory: Rc::clone(&self.memory) };
-        self.grow(&mut permit, message_bytes)?;
-        Ok(permit)
-    }
-
-    /// Adds to a permit for a message whose length was not known.
-    pub fn grow(&self, permit: &mut Permit, message_bytes: usize) -> Result<(), Refused> {
-        // Once in the connection's buffer, once in the batch.
-        let bytes = message_bytes * 2;
-        let held = self.memory.get() + bytes;
-        if held > self.settings.memory_max {
+        if !self.memory.index_has_room() {
             return Err(Refused::Memory);
         }
-        self.memory.set(held);
-        permit.bytes += bytes;
         Ok(())
     }
 }

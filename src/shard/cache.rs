@@ -22,33 +22,48 @@ struct CachedBatch {
 }
 
 impl Cache {
-    /// Holding at most `bytes_max` bytes, or one batch.
+    /// Holding at most `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Self {
         Self { bytes_max, ..Self::default() }
     }
 
     /// Keeps a batch just written. Batches come in the order of the log.
     pub fn push(&mut self, segment: u32, offset: u32, blocks: Bytes) {
+        if blocks.len() > self.bytes_max {
+            return;
+        }
         self.bytes += blocks.len();
         self.batches.push_back(CachedBatch { segment, offset, blocks });
-        while self.bytes > self.bytes_max && self.batches.len() > 1 {
-            let oldest = self.batches.pop_front().expect("more than one");
+        while self.bytes > self.bytes_max {
+            let oldest = self.batches.pop_front().expect("the newest alone is not too much");
             self.bytes -= oldest.blocks.len();
         }
     }
 
-    /// The record at `at`, if its batch is still here.
+    /// The record at `at`, if its batch is still here. A copy, unless it is most of its batch: else one message that is
+    /// long on its way would keep all of a batch in memory, and a thousand such a thousand batches.
     pub fn get(&self, at: Location) -> Option<Bytes> {
-        let record = self.get_from(at.start())?;
-        (at.bytes as usize <= record.len()).then(|| record.slice(..at.bytes as usize))
+        let batch = self.batch_of(at.start())?;
+        let (start, bytes) = ((at.offset - batch.offset) as usize, at.bytes as usize);
+        let record = batch.blocks.get(start..start + bytes)?;
+        Some(if 2 * bytes < batch.blocks.len() {
+            Bytes::copy_from_slice(record)
+        } else {
+            batch.blocks.slice_ref(record)
+        })
     }
 
     /// What stands from `at` to the end of its batch, if that is still here.
     pub fn get_from(&self, at: RecordStart) -> Option<Bytes> {
+        let batch = self.batch_of(at)?;
+        Some(batch.blocks.slice((at.offset - batch.offset) as usize..))
+    }
+
+    fn batch_of(&self, at: RecordStart) -> Option<&CachedBatch> {
         let behind = self.batches.partition_point(|batch| (batch.segment, batch.offset) <= (at.segment, at.offset));
         let batch = &self.batches[behind.checked_sub(1)?];
         let start = (at.offset - batch.offset) as usize;
-        (batch.segment == at.segment && start <= batch.blocks.len()).then(|| batch.blocks.slice(start..))
+        (batch.segment == at.segment && start <= batch.blocks.len()).then_some(batch)
     }
 }
 
@@ -70,7 +85,9 @@ mod tests {
         for missing in [at(0, 4096), at(1, 0), at(1, 4103), at(2, 4104), at(3, 4096)] {
             assert_eq!(cache.get(missing), None, "{missing:?}");
         }
-        cache.push(2, 8192, Bytes::from_static(b"x"));
+        cache.push(2, 8192, Bytes::from_static(b"xy"));
         assert_eq!(cache.get(at(1, 4096)), None);
+        cache.push(2, 12288, Bytes::from_static(b"longer than all of it"));
+        assert_eq!((cache.get(at(2, 12288)), cache.get(at(2, 8192))), (None, Some(Bytes::from_static(b"xy"))));
     }
 }

@@ -58,6 +58,7 @@ impl RetryRules {
 pub const fn signal(attempt: &Attempt) -> Signal {
     match (attempt.outcome, attempt.status) {
         (Outcome::Delivered, _) => Signal::Alive,
+        (Outcome::NotMade, _) => Signal::Nothing,
         (Outcome::Failed(Failure::Denied | Failure::Cancelled | Failure::Expired), _) => Signal::Nothing,
         (Outcome::Failed(_), None | Some(429 | 500..)) => Signal::Failing,
         (Outcome::Failed(_), Some(_)) => Signal::Alive,
@@ -106,7 +107,7 @@ impl Before {
     }
 }
 
-/// Decides what becomes of a message whose attempt has just ended.
+/// Decides what becomes of a message whose attempt has just ended. Panics: if it was not made.
 ///
 /// `counts` says whether a failure counts against `RETRYLIMIT`: one that met an open circuit does not. `random` decides
 /// the jitter.
@@ -121,6 +122,7 @@ pub fn conclude(
     let failure = match attempt.outcome {
         Outcome::Delivered => return Conclusion::Delivered,
         Outcome::Failed(failure) => failure,
+        Outcome::NotMade => panic!("what was not made is put back"),
     };
     let unwritten = before.unwritten();
     let Before { accepted, attempt: attempts, mut history, maybe_duplicate, .. } = before;

@@ -12,6 +12,7 @@ use super::dead_letters::Letter;
 use super::letter::{Details, Page, Removal, Selection, Summary, Tally, Walk};
 use crate::disk::Disk;
 use crate::limits::{LETTER_PAGE_READS_MAX, LETTER_READ_BYTES_MAX, LETTER_READS_MAX};
+use crate::memory::pool::Held;
 use crate::message::MessageId;
 use crate::wal::files::ReadError;
 use crate::wal::log::Need;
@@ -47,6 +48,7 @@ impl<D: Disk> Shard<D> {
         let mut left = &candidates[..];
         while letters.len() < limit && !left.is_empty() {
             let group = self.readable_together(left);
+            let _memory = self.memory_for(&left[..group]).await;
             for (id, read) in self.read_letters(&left[..group]).await {
                 let Some(letter) = self.told(id, read) else { continue };
                 let (message, death) = letter.parts();
@@ -97,6 +99,7 @@ impl<D: Disk> Shard<D> {
 
     /// Everything that a letter holds; `None`: it is none.
     pub async fn show_letter(&self, id: MessageId) -> Result<Option<Details>, ReadError> {
+        let _memory = self.memory_for(&[id]).await;
         let Some(letter) = self.dead_letters.read(id).await?.filter(|_| self.is_letter(id)) else { return Ok(None) };
         let (message, death) = letter.parts();
         Ok(Some(Details {
@@ -117,6 +120,7 @@ impl<D: Disk> Shard<D> {
             let mut left = &piece[..];
             while !left.is_empty() {
                 let group = self.readable_together(left);
+                let _memory = self.memory_for(&left[..group]).await;
                 for (id, read) in self.read_letters(&left[..group]).await {
                     let Some(letter) = self.told(id, read) else { continue };
                     let (message, death) = letter.parts();
@@ -155,6 +159,7 @@ impl<D: Disk> Shard<D> {
             return ids.to_vec();
         }
         let mut meant = Vec::new();
+        let _memory = self.memory_for(ids).await;
         for (id, read) in self.read_letters(ids).await {
             removal.unreadable += u64::from(read.is_err());
             let Some(letter) = self.told(id, read) else { continue };
@@ -200,6 +205,12 @@ impl<D: Disk> Shard<D> {
             bytes <= LETTER_READ_BYTES_MAX
         };
         ids.iter().take(LETTER_READS_MAX).take_while(fits).count().max(1)
+    }
+
+    /// The memory for reading them, and for writing them anew.
+    pub(super) async fn memory_for(&self, ids: &[MessageId]) -> Held {
+        let bytes: usize = ids.iter().filter_map(|id| self.dead_letters.place(*id)).map(|at| at.bytes as usize).sum();
+        self.memory.reading(2 * bytes).await
     }
 
     /// Reads them, in their order.

@@ -42,7 +42,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::disk::{Disk, DiskError};
-use crate::limits::{BLOCK_BYTES, CACHE_BYTES_MAX, to_usize};
+use crate::limits::{BLOCK_BYTES, to_usize};
+use crate::memory::{Accounts, Indexed, Memory};
 use crate::message::{Draft, IdSource, MessageId, Xorshift};
 use crate::metrics::{Gauges, ShardMetrics};
 use crate::time::{Clock, Millis};
@@ -51,7 +52,7 @@ use crate::wal::log::Log;
 use crate::wal::payload::{Accepted, Payload, Progress};
 use crate::wal::segment::Sealed as SegmentEnd;
 use crate::wal::ticket::Ticket;
-pub use admission::{Permit, Refused};
+pub use admission::Refused;
 use conclude::RetryRules;
 use dead_letters::DeadLetters;
 pub use orders::Stored;
@@ -68,8 +69,8 @@ pub struct Settings {
     pub epoch: Instant,
     /// Nothing is ever reclaimed.
     pub keep_all: bool,
-    /// Memory for messages between the socket and the disk, in bytes.
-    pub memory_max: usize,
+    /// What all cores may take of memory.
+    pub memory: Arc<Memory>,
     /// Longest message the log can hold, in bytes.
     pub message_bytes_max: usize,
     /// Where damaged ranges of the log are set aside.
@@ -90,7 +91,7 @@ pub struct Shard<D: Disk> {
     ids: RefCell<IdSource>,
     random: RefCell<Xorshift>,
     metrics: ShardMetrics,
-    memory: Rc<Cell<usize>>,
+    memory: Accounts,
     work: Arc<Work>,
     draining: Cell<bool>,
     drain: Notify,
@@ -140,17 +141,18 @@ impl<D: Disk> Shard<D> {
         seed: u64,
     ) -> Self {
         let work = Arc::new(Work::default());
+        let memory = Accounts::new(Arc::clone(&settings.memory));
         state.bell().set_waker(Arc::clone(&work).into());
         Self {
             settings,
             state: RefCell::new(state),
             log,
             dead_letters,
-            cache: RefCell::new(cache::Cache::new(CACHE_BYTES_MAX)),
+            cache: RefCell::new(cache::Cache::new(memory.cache_bytes())),
             ids: RefCell::new(ids),
             random: RefCell::new(Xorshift::new(seed)),
             metrics,
-            memory: Rc::default(),
+            memory,
             work,
             draining: Cell::new(false),
             drain: Notify::new(),
@@ -173,6 +175,11 @@ impl<D: Disk> Shard<D> {
     /// The transaction log.
     pub const fn log(&self) -> &Rc<Log<D>> {
         &self.log
+    }
+
+    /// What this core takes of memory.
+    pub const fn memory(&self) -> &Accounts {
+        &self.memory
     }
 
     /// The dead letter log.
@@ -227,6 +234,7 @@ impl<D: Disk> Shard<D> {
     pub async fn dead_letter_loop(&self, end: Option<SegmentEnd>) -> DiskError {
         let mut durable = |sealed: &Sealed, _: Duration| {
             self.dead_letters.apply(sealed);
+            self.note_index();
             self.reclaim_letters();
         };
         match self.dead_letters.log().commit_loop(end, false, self.settings.clock, &mut durable).await {
@@ -249,9 +257,17 @@ impl<D: Disk> Shard<D> {
         }
         self.metrics.accepted(sealed.messages());
         drop(state);
+        self.note_index();
         self.written_bytes.update(|bytes| bytes + sealed.blocks.len() as u64);
         self.reclaim();
         self.work.notify_one();
+    }
+
+    /// Tells the other cores what the index of this one takes.
+    fn note_index(&self) {
+        let state = self.state.borrow();
+        let (messages, origins) = (state.index().len() as u64, state.origins() as u64);
+        self.memory.note_index(Indexed { messages, origins, letters: self.dead_letters.len() as u64 });
     }
 
     /// Gives segments back whose messages have all ended. Only when all of the log is known: before, a segment may seem

@@ -8,7 +8,8 @@ use super::Shard;
 use super::conclude::{self, Before, Conclusion};
 use crate::disk::Disk;
 use crate::limits::{
-    ANSWER_BYTES_MAX, BLOCK_BYTES, HISTORY_MAX, LETTER_NOTES_SHARE, POSTPONE_MS, SPACE_POLL_MS, to_usize,
+    ANSWER_BYTES_MAX, BLOCK_BYTES, EXHAUSTED_PAUSE_MS, HISTORY_MAX, LETTER_NOTES_SHARE, POSTPONE_MS, SPACE_POLL_MS,
+    to_usize,
 };
 use crate::message::{MessageId, Slot};
 use crate::schedule::attempt::{Attempt, Failure, Outcome};
@@ -76,6 +77,11 @@ impl<D: Disk> Shard<D> {
     /// Id of a message in flight.
     pub fn id(&self, slot: Slot) -> MessageId {
         self.state.borrow().index().id(slot)
+    }
+
+    /// Length of a live message's record, in bytes.
+    pub fn record_bytes(&self, slot: Slot) -> usize {
+        self.state.borrow().index().location(slot).bytes as usize
     }
 
     /// Bound on one attempt of a message that brought none.
@@ -165,6 +171,13 @@ impl<D: Disk> Shard<D> {
         }
     }
 
+    /// Puts an ordered message back whose attempt was not made, for a moment.
+    fn put_back(&self, slot: Slot, maybe_received: bool) {
+        let (attempts, maybe_duplicate) = self.state.borrow().progress(slot);
+        let due = self.settings.clock.now().plus(Millis(EXHAUSTED_PAUSE_MS));
+        self.postpone(slot, due, attempts, maybe_duplicate || maybe_received);
+    }
+
     fn put_off(&self, slot: Slot, attempts: u16, maybe_duplicate: bool) {
         self.postpone(slot, self.settings.clock.now().plus(Millis(POSTPONE_MS)), attempts, maybe_duplicate);
     }
@@ -179,6 +192,9 @@ impl<D: Disk> Shard<D> {
     /// Turns what came of an order into a record. The slot is free at once; the message is in flight until its
     /// outcome is durable.
     pub async fn conclude(&self, order: &Order, stored: &Stored, attempt: &Attempt) {
+        if attempt.outcome == Outcome::NotMade {
+            return self.put_back(order.slot, attempt.maybe_received);
+        }
         let now = self.settings.clock.now();
         let (id, rules) = (self.id(order.slot), &self.settings.retry);
         let message = stored.message();
@@ -320,5 +336,6 @@ const fn name(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Delivered => "delivered",
         Outcome::Failed(failure) => failure.as_str(),
+        Outcome::NotMade => "not_made",
     }
 }

@@ -14,6 +14,7 @@ impl<D: Disk> Shard<D> {
         let replayed = recovery::replay(self.log.files(), survey, Some(&self.settings.corrupt), &mut |visit| {
             newest = newest.max(visit.id);
             self.state.borrow_mut().recover(visit.id, &visit.payload, visit.at);
+            self.note_index();
         })
         .await?;
         // Of what is damaged, nobody knows what it said.

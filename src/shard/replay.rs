@@ -275,6 +275,7 @@ impl<D: Disk> Run<'_, D> {
         let mut left = ids;
         while !left.is_empty() {
             let group = self.shard.readable_together(left);
+            let _memory = self.shard.memory_for(&left[..group]).await;
             for (id, read) in self.shard.read_letters(&left[..group]).await {
                 self.job.note(|status| status.unreadable += u64::from(read.is_err()));
                 let Some(letter) = self.shard.told(id, read) else { continue };

@@ -192,6 +192,11 @@ impl State {
         self.schedule.progress(slot)
     }
 
+    /// Origins that live messages are for, or were a moment ago.
+    pub fn origins(&self) -> usize {
+        self.schedule.lanes()
+    }
+
     /// Bytes of the records of all live messages for one origin.
     pub fn origin_bytes(&self, origin: OriginRef<'_>) -> u64 {
         let lane = self.schedule.lane_of(origin);

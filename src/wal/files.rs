@@ -13,7 +13,7 @@ use super::record::{HEADER_BYTES, Header, HeaderRead};
 use crate::disk::aligned::AlignedBuf;
 use crate::disk::names::UNFINISHED;
 use crate::disk::{Disk, DiskError, while_doing};
-use crate::limits::{BLOCK_BYTES, SEGMENT_BYTES_MAX, SEGMENTS_OPEN_MAX, to_usize};
+use crate::limits::{BLOCK_BYTES, RECOVERY_READS_MAX, SEGMENT_BYTES_MAX, SEGMENTS_OPEN_MAX, to_usize};
 
 /// Suffix of a segment's file.
 const SUFFIX: &str = ".wal";
@@ -85,6 +85,10 @@ pub struct Files<D: Disk> {
     shard: u32,
     /// The salt of the log, and the first segment that has it.
     salt: Cell<Salt>,
+    /// Reads in flight when all of it is read.
+    reads_max: Cell<usize>,
+    /// Segments kept open.
+    open_max: Cell<usize>,
     /// The files opened last, newest at the end.
     open: RefCell<VecDeque<(u32, Rc<D::File>)>>,
 }
@@ -92,7 +96,15 @@ pub struct Files<D: Disk> {
 impl<D: Disk> Files<D> {
     /// Of directory `dir`, written by shard number `shard`.
     pub fn new(disk: D, dir: PathBuf, shard: u32) -> Self {
-        Self { disk, dir, shard, salt: Cell::new(Salt { value: 0, from: u32::MAX }), open: RefCell::default() }
+        Self {
+            disk,
+            dir,
+            shard,
+            salt: Cell::new(Salt { value: 0, from: u32::MAX }),
+            reads_max: Cell::new(RECOVERY_READS_MAX),
+            open_max: Cell::new(SEGMENTS_OPEN_MAX),
+            open: RefCell::default(),
+        }
     }
 
     /// The disk.
@@ -108,6 +120,17 @@ impl<D: Disk> Files<D> {
     /// The shard that every checksum here is bound to.
     pub const fn shard(&self) -> u32 {
         self.shard
+    }
+
+    /// Bounds what it takes: reads in flight when all of it is read, and segments that are kept open.
+    pub fn set_bounds(&self, reads: usize, segments_open: usize) {
+        self.reads_max.set(reads);
+        self.open_max.set(segments_open);
+    }
+
+    /// Reads in flight when all of it is read.
+    pub const fn reads_max(&self) -> usize {
+        self.reads_max.get()
     }
 
     /// Makes the salt known; before, only segments of version 1 can be read.
@@ -147,7 +170,7 @@ impl<D: Disk> Files<D> {
     pub fn keep(&self, segment: u32, file: Rc<D::File>) {
         self.forget(segment);
         let mut open = self.open.borrow_mut();
-        if open.len() == SEGMENTS_OPEN_MAX {
+        if open.len() >= self.open_max.get() {
             open.pop_front();
         }
         open.push_back((segment, file));

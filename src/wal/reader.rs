@@ -10,7 +10,7 @@ use super::scan::{Found, Scanned, Scanner, Step};
 use super::survey::Surveyed;
 use crate::disk::aligned::AlignedBuf;
 use crate::disk::{Disk, DiskError, while_doing};
-use crate::limits::{RECOVERY_READ_BYTES, RECOVERY_READS_MAX, to_usize};
+use crate::limits::{RECOVERY_READ_BYTES, to_usize};
 
 /// A part of a segment, as it was read.
 pub struct Piece {
@@ -38,7 +38,7 @@ pub fn reader<'a, D: Disk>(
         starts.map(move |offset| (one.segment, offset, (length - offset).min(RECOVERY_READ_BYTES)))
     };
     let reads = segments.iter().flat_map(offsets).map(|(segment, offset, bytes)| read(files, segment, offset, bytes));
-    Reader { files, pieces: stream::iter(reads).buffered(RECOVERY_READS_MAX), window: Window::default() }
+    Reader { files, pieces: stream::iter(reads).buffered(files.reads_max()), window: Window::default() }
 }
 
 async fn read<D: Disk>(files: &Files<D>, segment: u32, offset: usize, bytes: usize) -> Result<Piece, DiskError> {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use dispatcher::delivery::client::{HyperTransport, TransportConfig};
 use dispatcher::delivery::names::NameSources;
 use dispatcher::delivery::{Outbound, tls};
+use dispatcher::limits::{DNS_ANSWERS_MAX, POOL_IDLE_MAX};
 use dispatcher::message::policy::Policy;
 use dispatcher::message::{MessageId, Origin, Scheme};
 use dispatcher::schedule::attempt::{Attempt, Failure, Outcome};
@@ -171,6 +172,8 @@ pub fn config(ca: Option<&Path>, connect_timeout: Millis) -> TransportConfig {
         tls: tls::client_config(ca).unwrap(),
         policy: Policy::DEFAULT,
         names: NameSources::default(),
+        dns_answers_max: DNS_ANSWERS_MAX,
+        idle_max: POOL_IDLE_MAX,
     }
 }
 

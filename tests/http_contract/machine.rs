@@ -81,8 +81,8 @@ impl Machine {
     /// Takes a piece as a socket gives it: as much at a time as there is room.
     pub fn feed(&mut self, mut piece: &[u8]) {
         while !self.ended && !piece.is_empty() {
-            let room = self.requests.make_room(&self.rules);
-            let mut buffer = self.requests.take_buffer(room.missing_bytes);
+            let wanted_bytes = self.requests.make_room(&self.rules);
+            let mut buffer = self.requests.take_buffer(wanted_bytes);
             let bytes = piece.len().min(buffer.capacity() - buffer.len());
             assert!(bytes > 0, "there is room for a read");
             buffer.extend_from_slice(&piece[..bytes]);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use dispatcher::message::{Draft, MessageId, Origin, Scheme, Xorshift};
 use dispatcher::shard::letter::Selection;
 use dispatcher::shard::replay::Replay;
-use dispatcher::shard::{Shard, message_bytes_max};
+use dispatcher::shard::{Refused, Shard, message_bytes_max};
 use dispatcher::time::{Millis, UnixMillis};
 
 use super::checker::{Sent, When};
@@ -133,9 +133,11 @@ impl Acting<'_> {
         let timeout = random.next().is_multiple_of(4).then(|| Millis(100 + random.next() % 5000));
         let number = index(random, self.process.shards.len());
         let shard = &self.process.shards[number].0.shard;
-        let permit = match shard.admit(head.len() + body.len()) {
-            Ok(permit) => permit,
-            Err(refused) => return self.run.trace.note(format_args!("refused: {refused:?}")),
+        if let Err(refused) = shard.admit(head.len() + body.len()) {
+            return self.run.trace.note(format_args!("refused: {refused:?}"));
+        }
+        let Some(memory) = shard.memory().large_messages().try_take(2 * (head.len() + body.len())) else {
+            return self.run.trace.note(format_args!("refused: {:?}", Refused::Memory));
         };
         let to = Origin::parse(&origin, Scheme::Http).unwrap();
         let accepted = clock::CLOCK.now().0;
@@ -149,7 +151,7 @@ impl Acting<'_> {
         let (checker, trace) = (Rc::clone(&self.run.checker), self.run.trace.clone());
         world::spawn(async move {
             let acknowledged = ticket.await.is_ok();
-            drop(permit);
+            drop(memory);
             trace.note(format_args!("{id} {}", if acknowledged { "acknowledged" } else { "refused" }));
             checker.borrow_mut().answered(id, acknowledged);
         });

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use dispatcher::limits::MEMORY_KEPT_BYTES;
+use dispatcher::memory::Memory;
 use dispatcher::message::{Statuses, Xorshift};
 use dispatcher::schedule::backoff::Backoff;
 use dispatcher::schedule::breaker;
@@ -29,6 +31,8 @@ pub const SEGMENT_BYTES_MAX: u64 = SEGMENT_BYTES * 3 / 2;
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub setup: Setup,
+    /// For messages, and as much again for deliveries: enough for one message, or for many.
+    pub memory_bytes: u64,
     /// How origins are treated.
     pub rules: breaker::Rules,
     /// Bytes of the filesystem.
@@ -98,7 +102,8 @@ impl Plan {
         (space.segment_bytes, dead_space.segment_bytes) = (life.segment_bytes, life.segment_bytes);
         space.log_bytes_max /= u64::from(life.shards);
         settings.message_bytes_max = message_bytes_max(life.segment_bytes);
-        settings.memory_max = settings.memory_max.max(2 * settings.message_bytes_max);
+        let enough = 2 * settings.message_bytes_max + 4 * MEMORY_KEPT_BYTES;
+        settings.memory = Memory::of_parts(self.memory_bytes.max(enough as u64));
         settings.epoch = monotonic_now();
         Setup { space, dead_space, limits, gates: Gates::new(self.rules), settings, shards: Some(life.shards) }
     }
@@ -142,6 +147,7 @@ impl Plan {
         let lives: Vec<Life> = (0..lives).map(|_| life(random, calm, is_steady, is_alone)).collect();
         Self {
             setup,
+            memory_bytes: pick(random, [0, 1 << 20, 64 << 20]),
             rules,
             capacity,
             origins: 1 + index(random, 5),
@@ -168,8 +174,7 @@ fn settings(random: &mut Xorshift) -> Settings {
         retry: RetryRules { backoff, retry_after_max, no_retry, message_ttl },
         epoch: monotonic_now(),
         keep_all: one_in(random, 12),
-        // Enough for one message, or for many.
-        memory_max: pick(random, [2 * message_bytes_max, 1 << 20, 64 << 20]),
+        memory: Memory::of_parts(0),
         message_bytes_max,
         clock: clock::CLOCK,
         corrupt: PathBuf::from("corrupt"),

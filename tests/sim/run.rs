@@ -79,7 +79,7 @@ fn lives(seed: u64, trace: &Trace) -> Vec<String> {
     trace.note(format_args!("{} origins on {} bytes of disk", run.plan.origins, run.plan.capacity));
     let settings = &run.plan.setup.settings;
     trace.note(format_args!("{:?} {:?} {:?} {:?}", run.plan.setup.space, limits, settings.retry, run.plan.rules));
-    trace.note(format_args!("all is kept: {}, memory: {}", settings.keep_all, settings.memory_max));
+    trace.note(format_args!("all is kept: {}, memory: {}", settings.keep_all, run.plan.memory_bytes));
     for life in run.plan.lives.clone() {
         run.wall = UnixMillis(run.wall.0.saturating_add_signed(life.downtime_ms));
         one_life(&mut run, &life, false);

@@ -6,7 +6,7 @@ pub const LINES_MAX: usize = 400;
 /// Each module and what it may import: rows further down only, so there is no cycle. `a::b` allows that part of `a`.
 pub const STACK: &[(&str, &[&str])] = &[
     ("main", &["cli", "server", "demo", "inspect", "dead", "config", "telemetry"]),
-    ("cli", &["demo", "inspect", "dead", "config"]),
+    ("cli", &["demo", "inspect", "dead", "config", "memory"]),
     ("demo", &["message", "time"]),
     ("dead", &["config"]),
     ("inspect", &["wal", "disk", "config", "message", "time", "limits"]),
@@ -14,7 +14,7 @@ pub const STACK: &[(&str, &[&str])] = &[
         "server",
         &[
             "admin", "ingress", "delivery", "control", "shard", "wal", "metrics", "schedule", "disk", "net", "config",
-            "message", "reload", "time", "limits",
+            "memory", "message", "reload", "time", "limits",
         ],
     ),
     (
@@ -33,15 +33,38 @@ pub const STACK: &[(&str, &[&str])] = &[
     // The two ends of a message: they never meet.
     (
         "ingress",
-        &["control", "shard", "wal::ticket", "metrics", "disk", "net", "config", "message", "reload", "time", "limits"],
+        &[
+            "control",
+            "shard",
+            "wal::ticket",
+            "metrics",
+            "disk",
+            "net",
+            "config",
+            "memory",
+            "message",
+            "reload",
+            "time",
+            "limits",
+        ],
     ),
     ("delivery", &["shard", "schedule", "metrics", "disk", "net", "config", "message", "time", "limits"]),
     // Of shards only the nouns that questions are about.
     (
         "control",
-        &["shard::letter", "shard::replay", "metrics", "schedule::attempt", "config", "message", "time", "limits"],
+        &[
+            "shard::letter",
+            "shard::replay",
+            "metrics",
+            "schedule::attempt",
+            "config",
+            "memory",
+            "message",
+            "time",
+            "limits",
+        ],
     ),
-    ("shard", &["wal", "metrics", "schedule", "disk", "message", "time", "limits"]),
+    ("shard", &["wal", "metrics", "schedule", "disk", "memory", "message", "time", "limits"]),
     // *Where* a message is. Of *when*, only the noun that its records name.
     ("wal", &["schedule::attempt", "disk", "message", "time", "limits"]),
     // Of deliveries and of sockets only the nouns that are labels.
@@ -50,7 +73,9 @@ pub const STACK: &[(&str, &[&str])] = &[
     ("disk", &["time", "limits"]),
     ("net", &["time", "limits"]),
     ("telemetry", &["config"]),
-    ("config", &["message", "time", "limits"]),
+    ("config", &["memory", "message", "time", "limits"]),
+    // What it is divided into, and who has how much of it: nothing of what it is for.
+    ("memory", &["limits"]),
     ("message", &["time", "limits"]),
     ("reload", &[]),
     ("time", &[]),

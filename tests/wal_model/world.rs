@@ -13,6 +13,7 @@ use std::time::Duration;
 use dispatcher::delivery::{Transport, worker};
 use dispatcher::disk::Disk;
 use dispatcher::limits::{BLOCK_BYTES, DRAIN_FLUSH_MS};
+use dispatcher::memory::Memory;
 use dispatcher::message::{Draft, IdSource, Origin, Scheme, Statuses};
 use dispatcher::metrics::ShardMetrics;
 use dispatcher::metrics::exposition::{self, Process};
@@ -76,7 +77,7 @@ impl Setup {
             retry,
             epoch: monotonic_now(),
             keep_all: false,
-            memory_max: 64 << 20,
+            memory: Memory::of_parts(64 << 20),
             message_bytes_max: message_bytes_max(SEGMENT_BYTES),
             clock: Clock::SYSTEM,
             corrupt: PathBuf::from("corrupt"),
@@ -360,7 +361,7 @@ impl World {
 
     /// Takes a message as a connection does; `None`: refused.
     pub fn submit(&self, body: &[u8]) -> Option<Ticket> {
-        let _permit = self.shard.admit(HEAD.len() + body.len()).ok()?;
+        self.shard.admit(HEAD.len() + body.len()).ok()?;
         let origin = Origin::parse("http://b:8080", Scheme::Http).unwrap();
         self.shard.submit(Draft { origin: &origin, timeout: None, head: HEAD, body }).ok()
     }

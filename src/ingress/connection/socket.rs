@@ -7,29 +7,28 @@ use crate::ingress::refusal::Refusal;
 use crate::ingress::requests::Part;
 use crate::ingress::watch::{Cut, Phase};
 use crate::limits::{
-    BODY_BYTES_PER_SECOND_MIN, LINGER_BYTES_MAX, LINGER_MS_MAX, READ_BYTES_KEPT, READ_BYTES_MIN, SCRATCH_BYTES_KEPT,
+    BODY_BYTES_PER_SECOND_MIN, DUE_KEPT, LINGER_BYTES_MAX, LINGER_MS_MAX, READ_BYTES_KEPT, READ_BYTES_MIN,
+    SCRATCH_BYTES_KEPT,
 };
+use crate::memory::pool::Held;
 use crate::metrics::RefusedReason;
 use crate::net::Stream;
+use crate::shard::Refused;
 use crate::time::{Millis, monotonic_now};
 
 impl<S: Stream, D: Disk> Connection<S, D> {
     /// Reads once, and refuses what has ended or was cut off in the middle. Returns whether the connection goes on.
     pub(super) async fn read(&mut self) -> bool {
-        let rules = &self.ingress.settings.rules;
-        let room = self.requests.make_room(rules);
-        if self.requests.part() == Some(Part::Nothing) && self.output.capacity() > SCRATCH_BYTES_KEPT {
-            self.output = Vec::new();
+        let wanted_bytes = self.requests.make_room(&self.ingress.settings.rules);
+        if self.due.capacity() > DUE_KEPT && self.requests.part() == Some(Part::Nothing) {
+            self.due = Vec::new();
         }
-        if room.unadmitted
-            && let Some(permit) = &mut self.permit
-            && let Err(refused) = self.ingress.shard.grow(permit, room.missing_bytes)
-        {
-            self.requests.refuse(refused.into(), rules);
+        if !self.hold(wanted_bytes).await {
+            self.requests.refuse(Refused::Memory.into(), &self.ingress.settings.rules);
             return true;
         }
         self.enter_reading();
-        let buffer = self.requests.take_buffer(room.missing_bytes);
+        let buffer = self.requests.take_buffer(wanted_bytes);
         let (read, buffer) = self.lease.stream.read(buffer).await;
         self.requests.fill(buffer);
         match read {
@@ -42,6 +41,38 @@ impl<S: Stream, D: Disk> Connection<S, D> {
             }
             Err(_) => false,
         }
+    }
+
+    /// Takes the memory for a larger buffer, waiting for it for a moment while TCP holds the peer back; or gives back what
+    /// is not needed any more. Returns whether it has what it needs.
+    async fn hold(&mut self, wanted_bytes: usize) -> bool {
+        let beyond = wanted_bytes.saturating_sub(READ_BYTES_KEPT);
+        if beyond == 0 {
+            self.memory = None;
+            return true;
+        }
+        // In the buffer, and once more on its way to the disk, which goes for all that is in the buffer.
+        let missing = (2 * beyond + READ_BYTES_KEPT).saturating_sub(self.memory.as_ref().map_or(0, Held::bytes));
+        if missing == 0 {
+            return true;
+        }
+        let account = self.ingress.shard.memory().large_messages();
+        let more = match account.try_take(missing) {
+            Some(more) => more,
+            None => {
+                self.lease.enter_answer();
+                let began = monotonic_now();
+                let more = tokio::time::timeout(self.patience, account.take(missing)).await;
+                self.patience = self.patience.saturating_sub(monotonic_now().duration_since(began));
+                let Ok(more) = more else { return false };
+                more
+            }
+        };
+        match &mut self.memory {
+            Some(memory) => memory.join(more),
+            None => self.memory = Some(more),
+        }
+        true
     }
 
     /// Nothing more will come. An unfinished request is refused (RFC 9112 §8), for which the peer may have kept its
@@ -96,7 +127,8 @@ impl<S: Stream, D: Disk> Connection<S, D> {
         self.lease.enter(Phase::Write, clock.now_ms.get(), clock.after(self.ingress.settings.body_timeout));
         let (written, mut output) = self.lease.stream.write_all(std::mem::take(&mut self.output)).await;
         output.clear();
-        self.output = output;
+        self.output = if output.capacity() > 2 * SCRATCH_BYTES_KEPT { Vec::new() } else { output };
+        self.output_memory = None;
         if let Some(complete_at) = self.complete_at
             && self.accepted > 0
         {
@@ -121,6 +153,8 @@ impl<S: Stream, D: Disk> Connection<S, D> {
         if input.capacity() > READ_BYTES_KEPT {
             input = Vec::with_capacity(READ_BYTES_MIN);
         }
+        // Nothing of it is needed any more.
+        (self.memory, self.due) = (None, Vec::new());
         let mut discarded = 0;
         while discarded < LINGER_BYTES_MAX {
             input.clear();

@@ -40,9 +40,20 @@ pub struct Daemon {
 impl Daemon {
     /// Starts one on `<dir>/log`, without waiting for anything.
     pub fn spawn(dir: &Path, variables: &[(&str, &str)]) -> Self {
+        Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_dispatcher")), dir, variables)
+    }
+
+    /// The same with so many descriptors at most.
+    pub fn spawn_with_descriptors(descriptors: u32, dir: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -n {descriptors} && exec {}", env!("CARGO_BIN_EXE_dispatcher")));
+        Self::spawn_by(command, dir, variables)
+    }
+
+    fn spawn_by(mut command: Command, dir: &Path, variables: &[(&str, &str)]) -> Self {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let lines = dir.join(format!("lines-{}", STARTED.fetch_add(1, Ordering::Relaxed)));
-        let child = Command::new(env!("CARGO_BIN_EXE_dispatcher"))
+        let child = command
             .env_clear()
             .envs(VARIABLES.iter().chain(variables).copied())
             .env("TRANSACTION_LOG", dir.join("log"))
@@ -83,6 +94,11 @@ impl Daemon {
             assert!(start.elapsed() < PATIENCE, "the daemon does not listen:\n{}", self.lines());
             tokio::time::sleep(super::POLL).await;
         }
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Its data listener.

@@ -139,6 +139,15 @@ pub const READ_BYTES_MIN: usize = 8 << 10;
 /// Requests that one connection may have submitted and not answered (pipelining depth); then it is not read.
 pub const PIPELINE_MAX: usize = 128;
 
+/// Connections of a core that have requests between their bytes and their answers at a time: enough to fill the batch
+/// that is next while the one before it is written, and few enough that deliveries get their share of the core.
+pub const SEATS_MAX: usize = 64;
+/// How long a connection waits for a seat, in milliseconds, before its requests are answered 503: so that the answer
+/// is there within 100 ms.
+pub const SEAT_WAIT_MS_MAX: u64 = 80;
+/// Requests that one connection may have submitted and not answered while others wait for a seat.
+pub const PIPELINE_CONTENDED_MAX: usize = 8;
+
 /// Header fields of one request.
 pub const FIELDS_MAX: usize = 256;
 

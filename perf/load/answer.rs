@@ -9,6 +9,8 @@ pub struct Answer {
     pub bytes: usize,
     /// The server closes after it.
     pub close: bool,
+    /// Seconds for which the server asks to be left alone; 0: it does not.
+    pub retry_after: u64,
 }
 
 /// An answer that is not HTTP/1.x with a `Content-Length`.
@@ -29,7 +31,7 @@ impl Answer {
             b'0'..=b'9' => Ok(status * 10 + u16::from(digit - b'0')),
             _ => Err(NotHttp),
         })?;
-        let (mut body_bytes, mut close) = (None, input[7] == b'0');
+        let (mut body_bytes, mut close, mut retry_after) = (None, input[7] == b'0', 0);
         for line in input[..end].split(|byte| *byte == b'\n').skip(1) {
             match line.first() {
                 Some(b'C' | b'c') => {
@@ -37,6 +39,11 @@ impl Answer {
                         body_bytes = Some(value.parse::<usize>().map_err(|_| NotHttp)?);
                     } else if let Some(value) = value_of(line, b"connection:") {
                         close |= value.eq_ignore_ascii_case("close");
+                    }
+                }
+                Some(b'R' | b'r') => {
+                    if let Some(value) = value_of(line, b"retry-after:") {
+                        retry_after = value.parse().map_err(|_| NotHttp)?;
                     }
                 }
                 Some(b'T' | b't') if value_of(line, b"transfer-encoding:").is_some() => return Err(NotHttp),
@@ -50,7 +57,7 @@ impl Answer {
             Some(bytes) => end + bytes,
             None => return Err(NotHttp),
         };
-        Ok((input.len() >= bytes).then_some(Self { status, bytes, close }))
+        Ok((input.len() >= bytes).then_some(Self { status, bytes, close, retry_after }))
     }
 }
 
@@ -77,17 +84,18 @@ mod tests {
 
     #[test]
     fn an_answer_ends_with_its_body_however_it_is_cut() {
-        for (text, status, close) in [
-            ("HTTP/1.1 202 Accepted\r\nX-Dispatcher-Message-Id: 0\r\ncontent-length: 0\r\n\r\n", 202, false),
+        for (text, status, close, retry_after) in [
+            ("HTTP/1.1 202 Accepted\r\nX-Dispatcher-Message-Id: 0\r\ncontent-length: 0\r\n\r\n", 202, false, 0),
             (
-                "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 12\r\nConnection: close\r\n\r\nabc\r\n\r\ndef\r\n",
+                "HTTP/1.1 503 No\r\nContent-Length: 12\r\nRetry-After: 30\r\nConnection: close\r\n\r\nabc\r\n\r\ndef\r\n",
                 503,
                 true,
+                30,
             ),
-            ("HTTP/1.1 204 No Content\r\n\r\n", 204, false),
-            ("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx", 200, true),
+            ("HTTP/1.1 204 No Content\r\n\r\n", 204, false, 0),
+            ("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx", 200, true, 0),
         ] {
-            let answer = Answer { status, bytes: text.len(), close };
+            let answer = Answer { status, bytes: text.len(), close, retry_after };
             for cut in 0..text.len() {
                 assert_eq!(Answer::read(&text.as_bytes()[..cut]), Ok(None), "{text:?} cut at {cut}");
             }

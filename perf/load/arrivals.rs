@@ -44,10 +44,13 @@ impl Times {
         }
     }
 
-    /// Adds to `summary` how long after both times each message came, by the sink's words for `/-/arrivals`. One that
-    /// came before its sender had read the 202 came after 0.
-    pub fn summarize(&self, arrivals: &[u8], summary: &mut serde_json::Value) {
+    /// Adds to `summary` how long after both times each message came, by the sink's words for `/-/arrivals`, and how many
+    /// had come by `end`. One that came before its sender had read the 202 came after 0.
+    pub fn summarize(&self, arrivals: &[u8], end: Instant, summary: &mut serde_json::Value) {
         let (words, _) = arrivals.as_chunks();
+        let in_time = 1..=clock::ns_of(end);
+        let by_the_end = words.iter().filter(|word| in_time.contains(&u64::from_le_bytes(**word))).count();
+        summary["delivered_by_the_end"] = by_the_end.into();
         for (name, since) in [("after_due_ms", &self.due_ns), ("after_202_ms", &self.acknowledged_ns)] {
             let mut took = Histogram::<u64>::new_with_max(TIME_NS_MAX, 3).expect("bounds and digits are valid");
             for (arrived, since) in words.iter().map(|word| u64::from_le_bytes(*word)).zip(since) {
@@ -81,7 +84,9 @@ mod tests {
         mine.due_ns[3] = mine.acknowledged_ns[3] - 1_000_000;
         let arrivals = [0, 0, mine.acknowledged_ns[2] - 5, mine.acknowledged_ns[3] + 2_000_000];
         let mut summary = serde_json::json!({});
-        mine.summarize(&arrivals.iter().flat_map(|ns: &u64| ns.to_le_bytes()).collect::<Vec<u8>>(), &mut summary);
+        let words: Vec<u8> = arrivals.iter().flat_map(|ns: &u64| ns.to_le_bytes()).collect();
+        mine.summarize(&words, now, &mut summary);
+        assert_eq!(summary["delivered_by_the_end"], 1);
         let near = |name: &str, ms: f64| assert!((summary[name].as_f64().unwrap() - ms).abs() < 0.01, "{summary}");
         near("after_202_ms_p50", 0.0);
         near("after_202_ms_max", 2.0);

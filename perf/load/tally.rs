@@ -12,6 +12,17 @@ const LATENCY_NS_MAX: u64 = 600_000_000_000;
 /// Ids remembered; acknowledgements past these are counted but cannot be verified.
 const IDS_MAX: u64 = 1 << 30;
 
+/// A message that was sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// Its sequence number.
+    pub id: u64,
+    /// When it was due.
+    pub due: Instant,
+    /// When it was sent.
+    pub sent: Instant,
+}
+
 /// Everything counted by one thread, or by all.
 pub struct Tally {
     /// Requests written.
@@ -24,6 +35,8 @@ pub struct Tally {
     pub statuses: BTreeMap<u16, u64>,
     /// 2xx answers, in nanoseconds.
     pub latency_ns: Histogram<u64>,
+    /// Other answers, in nanoseconds since the request was sent.
+    pub refusal_ns: Histogram<u64>,
     /// When messages were due and acknowledged.
     pub times: Times,
     acknowledged: Vec<u64>,
@@ -31,21 +44,24 @@ pub struct Tally {
 
 impl Default for Tally {
     fn default() -> Self {
-        let latency_ns = Histogram::new_with_max(LATENCY_NS_MAX, 3).expect("bounds and digits are valid");
+        let histogram = || Histogram::new_with_max(LATENCY_NS_MAX, 3).expect("bounds and digits are valid");
         let (statuses, times, acknowledged) = (BTreeMap::new(), Times::default(), Vec::new());
-        Self { sent: 0, broken: 0, connect_errors: 0, statuses, latency_ns, times, acknowledged }
+        let (latency_ns, refusal_ns) = (histogram(), histogram());
+        Self { sent: 0, broken: 0, connect_errors: 0, statuses, latency_ns, refusal_ns, times, acknowledged }
     }
 }
 
 impl Tally {
-    /// Counts an answer that has come `now` to a message that was due at `due`.
-    pub fn answer(&mut self, id: u64, status: u16, due: Instant, now: Instant) {
+    /// Counts an answer that has come `now`.
+    pub fn answer(&mut self, asked: Asked, status: u16, now: Instant) {
+        let Asked { id, due, sent } = asked;
+        let ns_since = |then| u64::try_from(now.saturating_duration_since(then).as_nanos()).unwrap_or(u64::MAX);
         *self.statuses.entry(status).or_default() += 1;
         if !(200..300).contains(&status) {
+            self.refusal_ns.saturating_record(ns_since(sent));
             return;
         }
-        let latency = now.saturating_duration_since(due);
-        self.latency_ns.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+        self.latency_ns.saturating_record(ns_since(due));
         self.times.acknowledge(id, due, now);
         if id < IDS_MAX {
             let word = usize::try_from(id / 64).expect("bounded by IDS_MAX");
@@ -83,6 +99,7 @@ impl Tally {
         }
         self.times.merge(&other.times);
         self.latency_ns.add(&other.latency_ns).expect("both have the same bounds");
+        self.refusal_ns.add(&other.refusal_ns).expect("both have the same bounds");
         if self.acknowledged.len() < other.acknowledged.len() {
             self.acknowledged.resize(other.acknowledged.len(), 0);
         }
@@ -98,6 +115,7 @@ impl Tally {
         #[allow(clippy::cast_precision_loss, reason = "for reading, not for counting")]
         let per_second = (self.acknowledged() as f64 / elapsed.as_secs_f64()).round();
         let at = |quantile| ms(self.latency_ns.value_at_quantile(quantile));
+        let refused_at = |quantile| ms(self.refusal_ns.value_at_quantile(quantile));
         serde_json::json!({
             "seconds": elapsed.as_secs_f64(),
             "sent": self.sent,
@@ -110,6 +128,9 @@ impl Tally {
             "latency_ms": {
                 "p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "p99.9": at(0.999), "max": ms(self.latency_ns.max()),
             },
+            "refusal_ms": {
+                "refusal_p50": refused_at(0.5), "refusal_p99": refused_at(0.99), "refusal_max": ms(self.refusal_ns.max()),
+            },
         })
     }
 }
@@ -121,11 +142,12 @@ mod tests {
     #[test]
     fn an_acknowledged_id_the_sink_has_not_seen_is_missing_whoever_else_came() {
         let (mut mine, mut other, now) = (Tally::default(), Tally::default(), dispatcher::time::monotonic_now());
+        let asked = |id| Asked { id, due: now, sent: now };
         for id in [0, 64, 130] {
-            mine.answer(id, 202, now, now);
+            mine.answer(asked(id), 202, now);
         }
-        other.answer(1, 503, now, now);
-        other.answer(3, 202, now, now);
+        other.answer(asked(1), 503, now);
+        other.answer(asked(3), 202, now);
         mine.merge(&other);
         let seen: Vec<u8> = [0b1011_u64, 1, 0].iter().flat_map(|word| word.to_le_bytes()).collect();
         assert_eq!((mine.acknowledged(), mine.missing(&seen)), (4, 1));

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use dispatcher::time::monotonic_now;
@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use super::answer::Answer;
 use super::message::Template;
 use super::pace::Pace;
-use super::tally::Tally;
+use super::tally::{Asked, Tally};
 
 /// How long answers are waited for after the last message was sent.
 const ANSWERS_WAIT: Duration = Duration::from_secs(30);
@@ -123,16 +123,16 @@ async fn connection(thread: Rc<Thread>) {
 
 /// Sends and reads answers until the plan is at its end (`Ok`) or the connection is.
 async fn exchange(mut stream: TcpStream, thread: &Thread) -> io::Result<()> {
-    let mut asked: VecDeque<(u64, Instant)> = VecDeque::with_capacity(thread.pipeline);
+    let mut asked: VecDeque<Asked> = VecDeque::with_capacity(thread.pipeline);
     let mut output = Vec::new();
     let mut input = BytesMut::with_capacity(READ_BYTES);
     loop {
         let mut now = monotonic_now();
         while asked.len() < thread.pipeline
-            && let Some((id, since)) = thread.pace.borrow_mut().take(now)
+            && let Some((id, due)) = thread.pace.borrow_mut().take(now)
         {
             thread.template(id).append(id, &mut output);
-            asked.push_back((id, since));
+            asked.push_back(Asked { id, due, sent: now });
             thread.tally.borrow_mut().sent += 1;
             now = monotonic_now();
         }
@@ -155,27 +155,40 @@ async fn exchange(mut stream: TcpStream, thread: &Thread) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             Err(error) => return Err(error),
         }
-        if settle(&mut input, &mut asked, thread)? {
-            return Ok(());
+        match settle(&mut input, &mut asked, thread)? {
+            Settled::Closes => return Ok(()),
+            Settled::Stays { retry_after: 0 } => {}
+            Settled::Stays { retry_after } => tokio::time::sleep(Duration::from_secs(retry_after)).await,
         }
         input.reserve(READ_BYTES / 4);
     }
 }
 
-/// Counts the complete answers in `input`; whether the server closes after the last of them.
-fn settle(input: &mut BytesMut, asked: &mut VecDeque<(u64, Instant)>, thread: &Thread) -> io::Result<bool> {
+/// What becomes of a connection behind the answers that came.
+enum Settled {
+    Closes,
+    /// `retry_after`: seconds for which the server asked to be left alone.
+    Stays {
+        retry_after: u64,
+    },
+}
+
+/// Counts the complete answers in `input`.
+fn settle(input: &mut BytesMut, asked: &mut VecDeque<Asked>, thread: &Thread) -> io::Result<Settled> {
     let now = monotonic_now();
+    let mut retry_after = 0;
     let mut tally = thread.tally.borrow_mut();
     while let Some(answer) = Answer::read(input).map_err(|_| io::ErrorKind::InvalidData)? {
         input.advance(answer.bytes);
         if answer.status < 200 {
             continue;
         }
-        let (id, since) = asked.pop_front().ok_or(io::ErrorKind::InvalidData)?;
-        tally.answer(id, answer.status, since, now);
+        let sent = asked.pop_front().ok_or(io::ErrorKind::InvalidData)?;
+        tally.answer(sent, answer.status, now);
+        retry_after = retry_after.max(answer.retry_after);
         if answer.close {
-            return Ok(true);
+            return Ok(Settled::Closes);
         }
     }
-    Ok(false)
+    Ok(Settled::Stays { retry_after })
 }

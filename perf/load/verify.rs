@@ -13,6 +13,7 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// Waits until the sink has seen every acknowledged id, or `limit` is over, and reports what it has.
 pub async fn verify(url: &str, acknowledged: &Tally, limit: Duration) -> io::Result<serde_json::Value> {
+    let end = monotonic_now();
     let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "expected http://host:port/-/summary");
     let (authority, path) = url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).ok_or_else(invalid)?;
     let start = monotonic_now();
@@ -30,7 +31,7 @@ pub async fn verify(url: &str, acknowledged: &Tally, limit: Duration) -> io::Res
                     "duplicates": summary["duplicate_load_ids"],
                     "checksum_errors": summary["checksum_errors"],
                 });
-                acknowledged.times.summarize(&get(authority, "/-/arrivals").await?, &mut verdict);
+                acknowledged.times.summarize(&get(authority, "/-/arrivals").await?, end, &mut verdict);
                 return Ok(verdict);
             }
         }

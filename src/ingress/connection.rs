@@ -1,4 +1,4 @@
-//! One connection, in turns: read, take as many pipelined requests as are complete, wait until their messages are
+//! One connection, in seats: read, take as many pipelined requests as are complete, wait until their messages are
 //! durable, answer all of them in one write.
 //!
 //! Nothing is read while answers are due, so at any time at most one operation of the socket is pending, and none has
@@ -13,13 +13,17 @@ use super::handshake::{self, Handshake};
 use super::refusal::Refusal;
 use super::reply::{self, Document, Persistence};
 use super::requests::{Event, Part, Reply, Requests};
+use super::seats::Seat;
 use super::watch::Lease;
 use crate::disk::Disk;
-use crate::limits::{ANSWERS_BYTES_MAX, MEMORY_WAIT_MS_MAX, PIPELINE_MAX, SCRATCH_BYTES_KEPT, SMALL_MESSAGE_BYTES};
+use crate::limits::{
+    ANSWERS_BYTES_MAX, MEMORY_WAIT_MS_MAX, PIPELINE_CONTENDED_MAX, PIPELINE_MAX, SCRATCH_BYTES_KEPT,
+    SMALL_MESSAGE_BYTES,
+};
 use crate::memory::pool::Held;
 use crate::message::{Draft, Origin};
-use crate::metrics::Side;
 use crate::metrics::exposition::{CLASSIC, OPENMETRICS};
+use crate::metrics::{RefusedReason, Side};
 use crate::net::Stream;
 use crate::shard::{Refused, Shard};
 use crate::time::monotonic_now;
@@ -88,6 +92,8 @@ struct Connection<S: Stream, D: Disk> {
     lease: Lease<S>,
     ingress: Rc<Ingress<S, D>>,
     requests: Requests,
+    /// While what was read is looked at, and until what it asked for is done.
+    seat: Option<Seat>,
     /// What it takes beyond what every connection may.
     memory: Option<Held>,
     /// How long the request that is being read may still wait for memory.
@@ -110,6 +116,7 @@ impl<S: Stream, D: Disk> Connection<S, D> {
             lease,
             ingress,
             requests: Requests::default(),
+            seat: None,
             memory: None,
             patience: PATIENCE,
             progress: None,
@@ -125,11 +132,12 @@ impl<S: Stream, D: Disk> Connection<S, D> {
         loop {
             let next = self.take_requests();
             match self.answer(next).await {
-                Next::Take => {}
+                Next::Take => self.take_seat().await,
                 Next::Read => {
                     if !self.read().await {
                         return;
                     }
+                    self.take_seat().await;
                 }
                 Next::Linger => return self.linger().await,
                 Next::End => return,
@@ -137,14 +145,28 @@ impl<S: Stream, D: Disk> Connection<S, D> {
         }
     }
 
+    /// Waits for a seat, or until it has waited long enough to be refused.
+    async fn take_seat(&mut self) {
+        self.seat = match self.ingress.seats.try_take() {
+            Some(seat) => Some(seat),
+            None => self.ingress.seats.take().await,
+        };
+    }
+
     /// Takes requests while they are complete, up to the pipelining depth.
     fn take_requests(&mut self) -> Next {
+        let depth = if self.ingress.seats.are_taken() { PIPELINE_CONTENDED_MAX } else { PIPELINE_MAX };
         let (shard, rules) = (&self.ingress.shard, &self.ingress.settings.rules);
-        while self.due.len() < PIPELINE_MAX {
+        while self.due.len() < depth {
             let (answer, reply) = match self.requests.next(rules) {
                 Event::Read => return Next::Read,
                 Event::End { unread: true } => return Next::Linger,
                 Event::End { unread: false } => return Next::End,
+                Event::Admit { .. } if self.seat.is_none() => {
+                    let detail = "More requests come than this instance can serve.";
+                    self.requests.refuse(Refusal::new(RefusedReason::Overload, detail), rules);
+                    continue;
+                }
                 Event::Admit { origin, message_bytes } => {
                     match admit(shard, origin, message_bytes) {
                         Ok(()) => self.requests.admit(rules),
@@ -228,6 +250,7 @@ impl<S: Stream, D: Disk> Connection<S, D> {
     }
 
     async fn push_endpoint(&mut self, endpoint: Endpoint, persistence: Persistence, head_only: bool) {
+        self.seat = None;
         self.lease.enter_answer();
         let control = &self.ingress.control;
         let (status, media_type, content) = match endpoint {

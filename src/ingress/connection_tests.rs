@@ -284,3 +284,22 @@ fn http_1_0_is_closed_unless_it_asks_otherwise_and_head_gets_no_content() {
         assert!(answer.contains("Content-Length: 8\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
     });
 }
+
+#[test]
+fn requests_that_come_faster_than_they_are_served_are_told_to_come_again_and_nothing_else_is() {
+    with(SETTINGS, |address, daemon| async move {
+        let taken: Vec<_> = std::iter::from_fn(|| daemon.seats.try_take()).collect();
+        let mut stream = connect(address).await;
+        stream.write_all(sized("one").as_bytes()).await.unwrap();
+        let answer = one(&mut stream).await;
+        assert_eq!(statuses(&answer), ["503"], "{answer}");
+        assert!(answer.contains("\r\nRetry-After: 1\r\n") && answer.contains("problem:overload"), "{answer}");
+        stream.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        assert_eq!(statuses(&one(&mut stream).await), ["200"]);
+        drop(taken);
+        stream.write_all(sized("two").as_bytes()).await.unwrap();
+        assert_eq!(statuses(&one(&mut stream).await), ["202"]);
+        let bodies: Vec<_> = daemon.submitted().await.into_iter().map(|message| message.body).collect();
+        assert_eq!((bodies, daemon.counted("refused_total{reason=\"overload\"}")), (vec![b"two".to_vec()], 1));
+    });
+}

@@ -11,6 +11,7 @@ use tokio::task::spawn_local;
 
 use super::control_fields::ControlRules;
 use super::head::Rules;
+use super::seats::Seats;
 use super::tokens::Door;
 use super::{Ingress, Settings, listener};
 use crate::config::Listen;
@@ -64,6 +65,7 @@ pub(super) const MEMORY_MAX: usize = 6 << 20;
 #[derive(Clone)]
 pub(super) struct Daemon {
     pub(super) shard: Rc<Shard<PortableDisk>>,
+    pub(super) seats: Seats,
 }
 
 /// A message as it is in the log.
@@ -130,9 +132,10 @@ async fn run<S: Stream, F: Future<Output = ()>>(
     let bounded = async {
         shard.log().begun().await;
         let ingress = Rc::new(Ingress::new(Rc::clone(&shard), control, settings));
+        let seats = ingress.seats.clone();
         let listener = listener::listen(sockets.remove(0)).unwrap();
         let serving = spawn_local(listener::run(listener, wrap, ingress));
-        test(address, Daemon { shard: Rc::clone(&shard) }).await;
+        test(address, Daemon { shard: Rc::clone(&shard), seats }).await;
         shard.start_draining();
         serving.await.unwrap();
         assert_eq!(shard.metrics().connections(Side::In), 0);

@@ -42,11 +42,14 @@ pub mod scan;
 pub mod target;
 // Who may send requests.
 pub mod tokens;
+// How many connections are served at a time.
+pub mod seats;
 // The open connections and their deadlines.
 pub mod watch;
 
 use refusal::Refusal;
 use reply::{Date, Persistence};
+use seats::Seats;
 use watch::{Connections, Lease};
 
 /// What the configuration says about connections.
@@ -71,6 +74,7 @@ pub struct Ingress<S, D: Disk> {
     control: Control,
     settings: Settings,
     connections: Rc<Connections<S>>,
+    seats: Seats,
     clock: Clock,
 }
 
@@ -107,7 +111,7 @@ impl<S: Stream, D: Disk> Ingress<S, D> {
     /// For one shard.
     pub fn new(shard: Rc<Shard<D>>, control: Control, settings: Settings) -> Self {
         let clock = Clock::new(&settings);
-        Self { shard, control, settings, connections: Rc::default(), clock }
+        Self { shard, control, settings, connections: Rc::default(), seats: Seats::default(), clock }
     }
 
     /// Takes a new connection, whose first request must begin within the idle timeout.

@@ -35,6 +35,7 @@ const fn consequence(reason: RefusedReason) -> Consequence {
         RefusedReason::Denied => (403, "Destination denied", STAYS, None),
         RefusedReason::Loop => (508, "Sent to itself", STAYS, None),
         RefusedReason::Memory => (503, "Out of memory for messages", STAYS, Some(1)),
+        RefusedReason::Overload => (503, "Too many requests at once", STAYS, Some(1)),
         RefusedReason::Connections => (503, "Too many connections", CLOSES, Some(1)),
         RefusedReason::Draining => (503, "Stopping", CLOSES, Some(5)),
         RefusedReason::LogFailed => (503, "Log failure", STAYS, Some(5)),

@@ -41,6 +41,8 @@ pub enum RefusedReason {
     Denied,
     /// Memory for messages on their way to the disk is used up.
     Memory,
+    /// More requests than the core can serve.
+    Overload,
     /// As many connections as may be, and none idle.
     Connections,
     /// Stopping.
@@ -55,7 +57,7 @@ pub enum RefusedReason {
 
 impl RefusedReason {
     /// All of them, in the order of their indices.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Malformed,
         Self::ControlHeader,
         Self::Unauthorized,
@@ -69,6 +71,7 @@ impl RefusedReason {
         Self::Loop,
         Self::Denied,
         Self::Memory,
+        Self::Overload,
         Self::Connections,
         Self::Draining,
         Self::LogFull,
@@ -92,6 +95,7 @@ impl RefusedReason {
             Self::Loop => "loop",
             Self::Denied => "denied",
             Self::Memory => "memory",
+            Self::Overload => "overload",
             Self::Connections => "connections",
             Self::Draining => "draining",
             Self::LogFull => "log_full",

@@ -19,6 +19,7 @@ use crate::time::{Millis, monotonic_now};
 impl<S: Stream, D: Disk> Connection<S, D> {
     /// Reads once, and refuses what has ended or was cut off in the middle. Returns whether the connection goes on.
     pub(super) async fn read(&mut self) -> bool {
+        self.seat = None;
         let wanted_bytes = self.requests.make_room(&self.ingress.settings.rules);
         if self.due.capacity() > DUE_KEPT && self.requests.part() == Some(Part::Nothing) {
             self.due = Vec::new();
@@ -123,6 +124,8 @@ impl<S: Stream, D: Disk> Connection<S, D> {
 
     /// Writes the output. Returns whether the peer took it.
     pub(super) async fn write(&mut self) -> bool {
+        // How long the peer takes to read is up to the peer.
+        self.seat = None;
         let clock = &self.ingress.clock;
         self.lease.enter(Phase::Write, clock.now_ms.get(), clock.after(self.ingress.settings.body_timeout));
         let (written, mut output) = self.lease.stream.write_all(std::mem::take(&mut self.output)).await;

@@ -1,10 +1,11 @@
 //! Whom an https origin must prove to be: the system's roots, and those of `TLS_CA`.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::{ClientConfig, RootCertStore};
 
 /// HTTP/2 in the handshake (RFC 9113 §3.2), which we prefer.
@@ -20,8 +21,8 @@ pub enum TlsError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
-        source: rustls::pki_types::pem::Error,
+        /// What the system said. What the parser says is not told: it quotes the file, which may hold a key too.
+        source: Option<io::Error>,
     },
     /// No certificate in it.
     #[error("TLS_CA={}: expected at least one certificate", path.display())]
@@ -50,7 +51,10 @@ pub fn client_config(extra_roots: Option<&Path>) -> Result<Arc<ClientConfig>, Tl
     }
     roots.add_parsable_certificates(system.certs);
     if let Some(path) = extra_roots {
-        let unreadable = |source| TlsError::Unreadable { path: path.to_owned(), source };
+        let unreadable = |error| {
+            let source = if let pem::Error::Io(source) = error { Some(source) } else { None };
+            TlsError::Unreadable { path: path.to_owned(), source }
+        };
         let certificates: Vec<_> =
             CertificateDer::pem_file_iter(path).map_err(unreadable)?.collect::<Result<_, _>>().map_err(unreadable)?;
         if certificates.is_empty() {

@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 
 use crate::limits::TLS_FILE_BYTES_MAX;
+
+/// Why is not said: the parser quotes the line that is at fault, and a key without its line ends is one line.
+const PEM: &str = "PEM, each of -----BEGIN and -----END on a line of its own";
 
 /// What is offered in the handshake: on `LISTEN` there is nothing else.
 const HTTP1_ALPN: &[u8] = b"http/1.1";
@@ -64,9 +67,8 @@ impl Named<'_> {
 
     fn certificates(self) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
         let bytes = self.read()?;
-        let certificates: Vec<_> = CertificateDer::pem_slice_iter(&bytes)
-            .collect::<Result<_, _>>()
-            .map_err(self.because("a readable PEM file"))?;
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+        let Ok(certificates) = certificates else { return Err(self.error(PEM)) };
         if certificates.is_empty() { Err(self.error("at least one certificate")) } else { Ok(certificates) }
     }
 }
@@ -79,8 +81,13 @@ pub fn server_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsFileError
     let certificate = Named { variable: "TLS_CERT", path: &files.certificate };
     let key = Named { variable: "TLS_KEY", path: &files.key };
     let chain = certificate.certificates()?;
-    let private = PrivateKeyDer::from_pem_slice(&key.read()?)
-        .map_err(key.because("a private key that is not encrypted (PKCS#8, PKCS#1 or SEC1)"))?;
+    let private = match PrivateKeyDer::from_pem_slice(&key.read()?) {
+        Ok(private) => private,
+        Err(pem::Error::NoItemsFound) => {
+            return Err(key.error("a private key that is not encrypted (PKCS#8, PKCS#1 or SEC1)"));
+        }
+        Err(_) => return Err(key.error(PEM)),
+    };
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -149,6 +156,21 @@ mod tests {
             let error = server_config(&files).unwrap_err();
             let line = error.source().map_or(error.to_string(), |source| format!("{error}: {source}"));
             assert!(line.starts_with(&format!("{variable}={}: expected {expected}", path.display())), "{line}");
+        }
+        for ends in [["", ""], ["-----BEGIN CERTIFICATE-----\n", ""], ["", " AAAA"]] {
+            let [before, behind] = ends;
+            let line = ours.signing_key.serialize_pem().trim().replace('\n', " ");
+            let one = file("o.pem", &format!("{before}{line}{behind}"));
+            let told = |files: TlsFiles| {
+                let error = server_config(&files).unwrap_err();
+                assert!(error.source().is_none(), "the parser has seen the key");
+                error.to_string()
+            };
+            let (certificate, key) = (certificate.clone(), key.clone());
+            let as_key = told(TlsFiles { certificate, key: one.clone(), client_ca: None });
+            assert_eq!(as_key, format!("TLS_KEY={}: expected {PEM}", one.display()));
+            let as_certificate = told(TlsFiles { certificate: one.clone(), key, client_ca: None });
+            assert_eq!(as_certificate, format!("TLS_CERT={}: expected {PEM}", one.display()), "a file of both");
         }
         let files = TlsFiles { certificate: certificate.clone(), key, client_ca: Some(certificate) };
         assert_eq!(server_config(&files).unwrap().alpn_protocols, [b"http/1.1"]);

@@ -112,7 +112,8 @@ impl<S: Stream> Watched<S> {
 
     /// Whether it has waited for its peer for long.
     const fn is_slow(&self, now_ms: u64) -> bool {
-        let waits_for_peer = matches!(self.phase.get(), Phase::Head | Phase::Body | Phase::Write | Phase::Linger);
+        let waits_for_peer =
+            matches!(self.phase.get(), Phase::Handshake | Phase::Head | Phase::Body | Phase::Write | Phase::Linger);
         waits_for_peer && self.cut.get().is_none() && self.since_ms.get().saturating_add(PATIENCE_MS) <= now_ms
     }
 
@@ -175,7 +176,7 @@ impl<S: Stream> Connections<S> {
     }
 
     /// Closes the one that has been idle longest; if none is, the one that has waited longest for its peer and for
-    /// [`PATIENCE_MS`] at least: for the rest of a head, more of a body, or the peer to take an answer. So those who send
+    /// [`PATIENCE_MS`] at least: for the rest of a handshake or head, more of a body, or the peer to take an answer. So those who send
     /// slowly on purpose cannot hold every place. Returns whether there was one. The clock is coarse: among those that
     /// began to wait at one reading of it, the one that was opened first, or a new connection could be next.
     ///
@@ -313,7 +314,7 @@ mod tests {
     #[test]
     fn where_none_is_idle_the_one_that_has_waited_longest_for_its_peer_makes_room_and_one_that_waits_for_us_never() {
         let connections = Rc::new(Connections::default());
-        let phases = [Phase::Answer, Phase::Head, Phase::Body, Phase::Write, Phase::Linger];
+        let phases = [Phase::Answer, Phase::Handshake, Phase::Head, Phase::Body, Phase::Write, Phase::Linger];
         let leases: Vec<_> = phases.map(|_| connections.add(Fake::default(), 0, NEVER)).into();
         for (number, (lease, phase)) in leases.iter().zip(phases).enumerate() {
             lease.enter(phase, 10 - number as u64, NEVER);

@@ -5,7 +5,8 @@ use std::io;
 /// How a handshake ended without success.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
-    /// The peer left, or the read side was shut down, before the peer's first byte.
+    /// The peer left, or the read side was shut down, before the peer's first byte; or either side was, before the
+    /// handshake was over.
     #[error("nothing came")]
     Silent,
     /// The peer speaks, but not TLS: what is written to it now goes out as it is.

@@ -16,6 +16,7 @@ use rustls::{AlertDescription, ServerConfig};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio_rustls::{TlsAcceptor, server};
 
 use super::Stream;
@@ -35,6 +36,8 @@ pub struct TlsStream {
     writing: Cell<bool>,
     /// The write side is to be ended, and the peer's buffers did not take word of it yet.
     ending: Cell<bool>,
+    /// Ends a handshake that is under way, and so has the socket.
+    no_more: Notify,
 }
 
 enum Link {
@@ -50,7 +53,7 @@ impl TlsStream {
     /// Takes over an accepted socket, with the certificate and the rules that hold now.
     pub const fn new(socket: TcpStream, config: Arc<ServerConfig>) -> Self {
         let link = RefCell::new(Link::Clear(socket));
-        Self { config, link, writing: Cell::new(false), ending: Cell::new(false) }
+        Self { config, link, writing: Cell::new(false), ending: Cell::new(false), no_more: Notify::const_new() }
     }
 
     /// Waits for the first byte and leaves it where it is; `None` at the end of the stream.
@@ -78,7 +81,12 @@ impl Stream for TlsStream {
         let Link::Clear(socket) = link else { return Err(HandshakeError::Silent) };
         let acceptor = TlsAcceptor::from(Arc::clone(&self.config));
         let limited = acceptor.accept_with(socket, |session| session.set_buffer_limit(Some(TLS_UNSENT_BYTES_MAX)));
-        match limited.into_fallible().await {
+        let shaken = tokio::select! {
+            biased;
+            () = self.no_more.notified() => return Err(HandshakeError::Silent),
+            shaken = limited.into_fallible() => shaken,
+        };
+        match shaken {
             Ok(session) => {
                 self.link.replace(Link::Secret(Box::new(session)));
                 Ok(())
@@ -146,7 +154,10 @@ impl Stream for TlsStream {
             }
             Link::Secret(session) => SockRef::from(session.get_ref().0).shutdown(how),
             Link::Clear(socket) => SockRef::from(&*socket).shutdown(how),
-            Link::Shaking => Err(io::ErrorKind::NotConnected.into()),
+            Link::Shaking => {
+                self.no_more.notify_one();
+                Ok(())
+            }
         }
     }
 }

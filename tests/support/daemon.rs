@@ -120,9 +120,14 @@ impl Daemon {
 
     /// A connection to the data listener, under TLS if that is what it speaks.
     pub fn connect(&self) -> Client {
+        self.try_connect().expect("a handshake")
+    }
+
+    /// The same, where it may not be let in. Errors: that the handshake failed.
+    pub fn try_connect(&self) -> std::io::Result<Client> {
         match &self.tls {
-            None => Client::connect(self.data),
-            Some(config) => Client::connect_tls(self.data, config).expect("a handshake"),
+            None => Ok(Client::connect(self.data)),
+            Some(config) => Client::connect_tls(self.data, config),
         }
     }
 

@@ -57,6 +57,27 @@ fn over_max_connections_those_that_only_connect_make_room_before_the_handshake()
 }
 
 #[test]
+fn over_max_connections_a_handshake_that_stands_still_makes_room_after_a_moment() {
+    on_tls(&[("MAX_CONNECTIONS", "2"), ("HEAD_TIMEOUT", "10m")], |daemon| {
+        let origin = Origin::start();
+        let stuck = [0; 2].map(|_| {
+            let mut client = Client::connect(daemon.data);
+            client.send([0x16]);
+            client
+        });
+        let mut client = (0..1000).find_map(|_| {
+            std::thread::park_timeout(Duration::from_millis(20));
+            daemon.try_connect().ok()
+        });
+        let client = client.as_mut().expect("one of the two has made room");
+        client.send(message(&origin, "/"));
+        client.answer().message_id();
+        let [mut first, _second] = stuck;
+        assert!(first.is_closed(), "the one that has stood still longer");
+    });
+}
+
+#[test]
 fn over_max_connections_with_none_idle_the_newest_is_closed() {
     on_tls(&[("MAX_CONNECTIONS", "2")], |daemon| {
         let origin = Origin::start();

@@ -34,7 +34,12 @@ pub struct Descriptors {
 }
 
 impl Descriptors {
-    /// Divides. Files come first, as nothing works without them; then half for each side, or what is wanted.
+    /// The least with which so many cores can be sure of their files, and serve at all: a connection to deliver on for each.
+    pub const fn least(cores: u64) -> u64 {
+        DESCRIPTORS_PER_PROCESS + cores * (DESCRIPTORS_PER_CORE + 2 * SEGMENTS_OPEN_MIN + 2) + CONNECTIONS_LEAST
+    }
+
+    /// Divides what is no less than [`Self::least`]. Files come first, as nothing works without them; then half for each side, or what is wanted.
     pub fn of(wanted: &Wanted) -> Self {
         let Wanted { descriptors, cores, .. } = *wanted;
         let segments_open = (descriptors / 32 / cores).clamp(SEGMENTS_OPEN_MIN, SEGMENTS_OPEN_MAX as u64);
@@ -75,8 +80,10 @@ mod tests {
     proptest! {
         #[test]
         fn no_more_are_given_than_there_are(
-            descriptors in 200..100_000_u64, cores in 1..4_u64, connections in 1..100_000_u64, slots in 1..10_000_u64,
+            more in prop_oneof![0..200_u64, 0..100_000_u64], cores in 1..1024_u64, connections in 1..100_000_u64,
+            slots in 1..10_000_u64,
         ) {
+            let descriptors = Descriptors::least(cores) + more;
             let wanted = Wanted { descriptors, cores, connections, slots, ..DEFAULTS };
             let Descriptors { connections, slots, links_idle, segments_open } = Descriptors::of(&wanted);
             let each = DESCRIPTORS_PER_CORE + 2 * segments_open + slots + links_idle;

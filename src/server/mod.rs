@@ -32,6 +32,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::backend::Backend;
 use self::core::{CoreError, CoreStart};
+use self::descriptors::Descriptors;
 use self::reload::{Reloader, Reloads};
 use self::tokens::TokenFileError;
 use crate::admin;
@@ -73,6 +74,18 @@ pub enum ServerError {
     /// `MAX_MEMORY` is not enough for what descriptors allow.
     #[error("MAX_MEMORY: expected more")]
     Memory,
+    /// The system allows fewer descriptors than files need.
+    #[error(
+        "RLIMIT_NOFILE={allowed}: expected {least} at least for {cores} core(s): raise it (ulimit -n, LimitNOFILE=), or set CORES"
+    )]
+    Descriptors {
+        /// What it allows.
+        allowed: u64,
+        /// What is needed.
+        least: u64,
+        /// For so many cores.
+        cores: u64,
+    },
     /// The operating system refused something every process needs.
     #[error("starting")]
     System(#[from] io::Error),
@@ -104,6 +117,7 @@ impl ServerError {
             | Self::Certificate(_)
             | Self::Tokens(_)
             | Self::Memory
+            | Self::Descriptors { .. }
             | Self::System(_)
             | Self::Core { .. } => 2,
         }
@@ -123,6 +137,11 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let hangup = runtime.block_on(async { signal(SignalKind::hangup()) })?;
     let descriptors_max = raise_descriptor_limit();
+    let cores = config.cores.len() as u64;
+    let least = Descriptors::least(cores);
+    if descriptors_max < least {
+        return Err(ServerError::Descriptors { allowed: descriptors_max, least, cores });
+    }
     let (descriptors, memory) = shares::divide(&config, descriptors_max).ok_or(ServerError::Memory)?;
     let _locks = [lock::lock(&config.transaction_log)?, lock::lock(&config.dead_letter)?];
     let backend = backend::choose(config.io_backend).map_err(ServerError::Backend)?;

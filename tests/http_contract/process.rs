@@ -53,6 +53,21 @@ fn a_variable_that_cannot_be_used_is_named_with_its_value_and_what_was_expected(
 }
 
 #[test]
+fn too_few_descriptors_are_an_error_that_says_how_many_are_needed() {
+    let directory = tempfile::tempdir().unwrap();
+    let ended = std::process::Command::new("sh")
+        .args(["-c", "ulimit -n 60 && exec \"$0\"", env!("CARGO_BIN_EXE_dispatcher")])
+        .env_clear()
+        .envs([("CORES", "1"), ("LISTEN", "127.0.0.1:0"), ("ADMIN_LISTEN", "127.0.0.1:0")])
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
+    assert_eq!(ended.status.code(), Some(2), "{ended:?}");
+    let said = "dispatcher: RLIMIT_NOFILE=60: expected 74 at least for 1 core(s)";
+    assert!(String::from_utf8_lossy(&ended.stderr).starts_with(said), "{ended:?}");
+}
+
+#[test]
 fn two_variables_that_contradict_are_refused() {
     for (variables, parts) in [
         ([("RETRYLIMIT", "1"), ("RETRY_LIMIT", "2")], ["RETRYLIMIT=\"1\"", "RETRY_LIMIT=\"2\""]),

@@ -1,12 +1,14 @@
 //! The contract of a connection, over real sockets on the loopback: what is answered, in which order, and when it ends.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::Settings;
 use super::harness_tests::{MEMORY_MAX, SETTINGS, with};
+use super::head::Rules;
 use crate::limits::PIPELINE_MAX;
 use crate::time::Millis;
 
@@ -206,6 +208,35 @@ fn slow_heads_and_bodies_get_408_and_idle_connections_are_closed() {
             let mut stream = connect(address).await;
             stream.write_all(bytes.as_bytes()).await.unwrap();
             assert_eq!(statuses(&rest(&mut stream).await), expected, "{bytes:?}");
+        }
+    });
+}
+
+#[test]
+fn a_head_that_has_to_wait_for_memory_gets_no_more_time_for_that() {
+    let rules = Rules { head_bytes_max: 64 << 10, ..SETTINGS.rules };
+    with(Settings { rules, head_timeout: Millis(2000), ..SETTINGS }, |address, daemon| async move {
+        let mut waiting = connect(address).await;
+        let begin = format!("GET / HTTP/1.1\r\nHost: a\r\nA: {}", "a".repeat(10 << 10));
+        waiting.write_all(begin.as_bytes()).await.unwrap();
+        let later = async {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            let mut later = connect(address).await;
+            later.write_all(b"GET").await.unwrap();
+            rest(&mut later).await
+        };
+        let first = async {
+            tokio::time::sleep(Duration::from_millis(1400)).await;
+            let held = daemon.shard.memory().large_messages().try_take(MEMORY_MAX).unwrap();
+            waiting.write_all(begin.as_bytes()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            drop(held);
+            rest(&mut waiting).await
+        };
+        tokio::select! {
+            biased;
+            _ = later => panic!("whoever began later has less time"),
+            answer = first => assert_eq!(statuses(&answer), ["408"]),
         }
     });
 }

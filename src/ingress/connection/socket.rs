@@ -61,7 +61,10 @@ impl<S: Stream, D: Disk> Connection<S, D> {
         let more = match account.try_take(missing) {
             Some(more) => more,
             None => {
-                self.lease.enter_answer();
+                // The time of a head goes on: however often it has to wait, it has that and no more.
+                if self.lease.phase() != Phase::Head {
+                    self.lease.enter_answer();
+                }
                 let began = monotonic_now();
                 let more = tokio::time::timeout(self.patience, account.take(missing)).await;
                 self.patience = self.patience.saturating_sub(monotonic_now().duration_since(began));

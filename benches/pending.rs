@@ -5,7 +5,7 @@ use std::io::Write;
 use dispatcher::message::{IdSource, MessageId, OriginRef, Scheme, Slot};
 use dispatcher::schedule::breaker::{Rules, Signal};
 use dispatcher::schedule::gate::Gates;
-use dispatcher::schedule::scheduler::{Limits, Next, Now};
+use dispatcher::schedule::scheduler::{Limits, Next, Now, Supply};
 use dispatcher::shard::state::State;
 use dispatcher::time::{Millis, UnixMillis, monotonic_now};
 use dispatcher::wal::index::Location;
@@ -133,7 +133,7 @@ fn run(messages: u64) {
     let mut step = Step::new();
     while state.counts().held > 0 {
         // What is ordered is tried and put off, so that it is delayed with all the others.
-        if let Next::Order(order) = step.time(|| state.next(now)) {
+        if let Next::Order(order) = step.time(|| state.next(now, |_| Supply::Enough)) {
             state.release(order.slot, Signal::Alive, None, now.tick);
             state.postpone(order.slot, UnixMillis(WALL + 3_600_000), 1, true);
         }
@@ -148,7 +148,7 @@ fn run(messages: u64) {
         let retry = Payload::Retry(Progress { due, attempts: 1, maybe_duplicate: true, history: Vec::new() });
         step.time(|| state.apply(*id, &retry, at));
         if number % COMMIT_RECORDS == 0
-            && let Next::Order(order) = filing.time(|| state.next(now))
+            && let Next::Order(order) = filing.time(|| state.next(now, |_| Supply::Enough))
         {
             state.release(order.slot, Signal::Alive, None, now.tick);
             state.postpone(order.slot, UnixMillis(WALL + 3_600_000), 1, true);

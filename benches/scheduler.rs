@@ -5,7 +5,7 @@ use std::hint::black_box;
 use dispatcher::message::{OriginRef, Scheme, Slot};
 use dispatcher::schedule::breaker::{Rules, Signal};
 use dispatcher::schedule::gate::Gates;
-use dispatcher::schedule::scheduler::{Limits, Next, Now, Scheduler};
+use dispatcher::schedule::scheduler::{Limits, Next, Now, Scheduler, Supply};
 use dispatcher::time::{Millis, UnixMillis};
 
 mod support;
@@ -42,7 +42,7 @@ fn main() {
                 for slot in 0..batch {
                     scheduler.add(Slot(slot), origin(slot), AT_ONCE, 0, false);
                 }
-                while let Next::Order(order) = scheduler.next(at(0)) {
+                while let Next::Order(order) = scheduler.next(at(0), |_| Supply::Enough) {
                     scheduler.release(order.slot, Signal::Alive, None, 0);
                     scheduler.remove(black_box(order.slot));
                 }
@@ -60,10 +60,10 @@ fn main() {
             for slot in 0..batch {
                 scheduler.add(Slot(slot), origin, at(ms + 1 + u64::from(slot) * 7).wall, 1, false);
             }
-            assert!(matches!(scheduler.next(at(ms)), Next::Wait(_)));
+            assert!(matches!(scheduler.next(at(ms), |_| Supply::Enough), Next::Wait(_)));
             ms += 1 + u64::from(batch) * 7;
             let mut ended = 0;
-            while let Next::Order(order) = scheduler.next(at(ms)) {
+            while let Next::Order(order) = scheduler.next(at(ms), |_| Supply::Enough) {
                 scheduler.release(order.slot, Signal::Alive, None, ms);
                 scheduler.remove(order.slot);
                 ended += 1;

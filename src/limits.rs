@@ -334,6 +334,9 @@ pub const ORIGINS_REMEMBERED_MAX: usize = 4096;
 /// core does its other work.
 pub const RELEASED_MAX: usize = 1024;
 
+/// Messages that are put aside for want of memory at a time, between which a core does its other work: 0.1 ms or so.
+pub const STARVED_LOOKS_MAX: usize = 1024;
+
 /// How often the workers look for log space while there is none, in milliseconds.
 pub const SPACE_POLL_MS: u64 = 50;
 

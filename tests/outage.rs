@@ -13,7 +13,7 @@ use dispatcher::schedule::attempt::{Advice, Attempt, Failure, Outcome};
 use dispatcher::schedule::backoff::Backoff;
 use dispatcher::schedule::breaker::Rules;
 use dispatcher::schedule::gate::Gates;
-use dispatcher::schedule::scheduler::{Limits, Next, Now, Scheduler};
+use dispatcher::schedule::scheduler::{Limits, Next, Now, Scheduler, Supply};
 use dispatcher::shard::conclude::{self, Before, Conclusion, RetryRules};
 use dispatcher::time::{Millis, UnixMillis};
 use dispatcher::wal::payload::Tried;
@@ -80,7 +80,7 @@ impl World {
         for (number, core) in self.cores.iter_mut().enumerate() {
             core.place_released(id_of);
             loop {
-                match core.next(now) {
+                match core.next(now, |_| Supply::Enough) {
                     Next::Order(order) => {
                         self.attempts += 1;
                         let lasts = if self.tick >= self.up_from { ANSWER_MS } else { 1 };

@@ -4,16 +4,21 @@ use std::rc::Rc;
 
 use super::{Outbound, Transport};
 use crate::disk::Disk;
+use crate::memory::pool::Held;
 use crate::schedule::scheduler::{Next, Order};
 use crate::shard::Shard;
 
 /// Begins deliveries for as long as the shard lives. Each runs in a task of its own, which goes on with the next
 /// order when it is done, so that a busy shard needs no wake-up between deliveries.
 pub async fn run<D: Disk, T: Transport>(shard: Rc<Shard<D>>, transport: Rc<T>) {
+    tokio::join!(begin(&shard, &transport), shard.supply_loop());
+}
+
+async fn begin<D: Disk, T: Transport>(shard: &Rc<Shard<D>>, transport: &Rc<T>) {
     loop {
         match shard.next_order() {
-            Next::Order(order) => {
-                tokio::task::spawn_local(deliver_from(order, Rc::clone(&shard), Rc::clone(&transport)));
+            Next::Order((order, memory)) => {
+                tokio::task::spawn_local(deliver_from(order, memory, Rc::clone(shard), Rc::clone(transport)));
             }
             Next::Wait(tick) => {
                 let due = shard.instant_of_tick(tick).into();
@@ -26,19 +31,24 @@ pub async fn run<D: Disk, T: Transport>(shard: Rc<Shard<D>>, transport: Rc<T>) {
 }
 
 /// Delivers `order` and then whatever is next, until nothing is.
-async fn deliver_from<D: Disk, T: Transport>(mut order: Order, shard: Rc<Shard<D>>, transport: Rc<T>) {
+async fn deliver_from<D: Disk, T: Transport>(
+    mut order: Order,
+    mut memory: Held,
+    shard: Rc<Shard<D>>,
+    transport: Rc<T>,
+) {
     loop {
         deliver(&order, &shard, &*transport).await;
+        // Given back first: the next may need it.
+        drop(memory);
         match shard.next_order() {
-            Next::Order(next) => order = next,
+            Next::Order(next) => (order, memory) = next,
             Next::Wait(_) | Next::Idle => break,
         }
     }
 }
 
 async fn deliver<D: Disk, T: Transport>(order: &Order, shard: &Shard<D>, transport: &T) {
-    // The slot waits, and with it only its own message: what is delivered now gives back what this one needs.
-    let _memory = shard.memory().delivery(shard.record_bytes(order.slot)).await;
     let stored = match shard.conclude_buried(order.slot).await {
         Ok(true) => return,
         Ok(false) => shard.fetch(order.slot).await,

@@ -79,7 +79,7 @@ impl Daemon {
     /// The messages that have become durable since the last call, in their order.
     pub(super) async fn submitted(&self) -> Vec<Submitted> {
         let mut submitted = Vec::new();
-        while let Next::Order(order) = self.shard.next_order() {
+        while let Next::Order((order, _)) = self.shard.next_order() {
             let stored = self.shard.fetch(order.slot).await.unwrap();
             let message = stored.message();
             let (head, body) = (message.head.to_vec(), message.body.to_vec());

@@ -134,12 +134,24 @@ impl Accounts {
         &self.large_messages
     }
 
-    /// What one delivery of a record takes, once there is that much: the answer, and the message twice, as it may have
-    /// to become a dead letter. Large ones wait only for large ones. Cancel-safe.
+    /// What one delivery of a record takes, if it is there: the answer, and the message twice, as it may have to become a
+    /// dead letter.
+    pub fn try_delivery(&self, record_bytes: usize) -> Option<Held> {
+        self.deliveries(record_bytes).try_take(delivery_bytes(record_bytes))
+    }
+
+    /// The same, once it is there. Large ones wait only for large ones. Cancel-safe.
     pub async fn delivery(&self, record_bytes: usize) -> Held {
-        let account =
-            if record_bytes <= SMALL_DELIVERY_BYTES { &self.small_deliveries } else { &self.large_deliveries };
-        account.take(DELIVERY_BYTES + 2 * record_bytes).await
+        self.deliveries(record_bytes).take(delivery_bytes(record_bytes)).await
+    }
+
+    /// Whether `held` is what [`Accounts::delivery`] of a record would be.
+    pub fn covers(&self, held: &Held, record_bytes: usize) -> bool {
+        held.covers(self.deliveries(record_bytes), delivery_bytes(record_bytes))
+    }
+
+    const fn deliveries(&self, record_bytes: usize) -> &Rc<Account> {
+        if record_bytes <= SMALL_DELIVERY_BYTES { &self.small_deliveries } else { &self.large_deliveries }
     }
 
     /// What is read of the log for other reasons than a delivery, once there is that much. Cancel-safe.
@@ -166,6 +178,10 @@ impl Accounts {
     pub fn cache_bytes(&self) -> usize {
         self.memory.division.core.cache_bytes
     }
+}
+
+const fn delivery_bytes(record_bytes: usize) -> usize {
+    DELIVERY_BYTES + 2 * record_bytes
 }
 
 #[cfg(test)]

@@ -129,6 +129,11 @@ impl Held {
         self.units += std::mem::take(&mut other.units);
     }
 
+    /// Whether it is of this account, and as much as taking `bytes` from it gives.
+    pub fn covers(&self, account: &Rc<Account>, bytes: usize) -> bool {
+        Rc::ptr_eq(&self.account, account) && self.units >= bytes.div_ceil(UNIT_BYTES).min(account.pool.units_max)
+    }
+
     /// Bytes, rounded up.
     pub const fn bytes(&self) -> usize {
         self.units * UNIT_BYTES

@@ -77,8 +77,10 @@ pub enum Entry {
     },
     /// Not before a delivery of this very lane has ended: all that are in flight are its own.
     AllOwn,
-    /// Not before this tick, unless its bell rings.
-    Wait(u64),
+    /// As many as may be are in flight, or others come first. Not before this tick, unless its bell rings.
+    Turn(u64),
+    /// The origin is not to be tried, whatever is in flight. Not before this tick, unless its bell rings.
+    Shut(u64),
 }
 
 #[derive(Debug)]
@@ -114,13 +116,13 @@ impl Gate {
             Permission::Probe => 1,
             Permission::Wait(until) => {
                 inner.queue(caller);
-                return Entry::Wait(until);
+                return Entry::Shut(until);
             }
         };
         if free == 0 && inner.breaker.is_open() {
             // Told if the probe succeeds. If it fails, nothing is missed meanwhile: the next one is further off.
             inner.queue(caller);
-            return Entry::Wait(now + BREAKER_PROBE_MS_MIN);
+            return Entry::Shut(now + BREAKER_PROBE_MS_MIN);
         }
         if free == 0 && inner.in_flight == own {
             inner.withdraw(caller);
@@ -130,7 +132,7 @@ impl Gate {
             inner.queue(caller);
             // It may be time alone that gave those before it their turn, and nobody have told them.
             inner.ring(caller.bell, now);
-            return Entry::Wait(now + TURN_MS_MAX);
+            return Entry::Turn(now + TURN_MS_MAX);
         }
         inner.withdraw(caller);
         inner.in_flight += 1;

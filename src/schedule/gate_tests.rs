@@ -61,11 +61,11 @@ fn the_bound_is_over_all_cores_and_who_waits_is_woken_when_it_is_its_turn() {
         assert_eq!(a.enter(&gate, 0), ENTERED);
     }
     assert_eq!(a.enter(&gate, 0), Entry::AllOwn, "only its own end will help it");
-    assert_eq!(b.enter(&gate, 0), Entry::Wait(TURN_MS_MAX));
+    assert_eq!(b.enter(&gate, 0), Entry::Turn(TURN_MS_MAX));
     assert_eq!((b.bell.rung(), b.woken.0.load(Ordering::Relaxed)), (vec![], 0));
     a.leave(&gate, Signal::Alive, 1);
     assert_eq!((b.bell.rung(), b.woken.0.load(Ordering::Relaxed)), (vec![7], 1));
-    assert_eq!(a.enter(&gate, 1), Entry::Wait(1 + TURN_MS_MAX), "it is the other's turn");
+    assert_eq!(a.enter(&gate, 1), Entry::Turn(1 + TURN_MS_MAX), "it is the other's turn");
     assert_eq!(b.enter(&gate, 1), ENTERED);
 }
 
@@ -96,7 +96,7 @@ fn a_turn_that_is_not_taken_passes_on() {
     b.enter(&gate, 0);
     c.enter(&gate, 0);
     a.leave(&gate, Signal::Alive, 5);
-    assert_eq!(c.enter(&gate, 6), Entry::Wait(6 + TURN_MS_MAX), "b comes first");
+    assert_eq!(c.enter(&gate, 6), Entry::Turn(6 + TURN_MS_MAX), "b comes first");
     assert_eq!(c.enter(&gate, 6 + TURN_MS_MAX), ENTERED, "but does not come");
     // One that says so passes it on at once.
     b.enter(&gate, 40);
@@ -114,9 +114,9 @@ fn a_core_that_is_first_and_has_no_use_for_it_holds_nobody_up() {
     a.enter(&gate, 0);
     a.own = 0;
     gate.leave(a.caller(), None, Signal::Failing, Some(5000), 0);
-    assert_eq!([a.enter(&gate, 1), b.enter(&gate, 1)], [Entry::Wait(5000); 2]);
+    assert_eq!([a.enter(&gate, 1), b.enter(&gate, 1)], [Entry::Shut(5000); 2]);
     // The time is up by itself, and no delivery ends that would tell the first of its turn: its slots may all be taken.
-    assert_eq!(b.enter(&gate, 5000), Entry::Wait(5000 + TURN_MS_MAX));
+    assert_eq!(b.enter(&gate, 5000), Entry::Turn(5000 + TURN_MS_MAX));
     assert_eq!((a.bell.rung(), a.woken.0.load(Ordering::Relaxed)), (vec![7], 1));
     assert_eq!(b.enter(&gate, 5000 + TURN_MS_MAX), ENTERED);
 }
@@ -131,10 +131,10 @@ fn while_the_circuit_is_open_one_core_probes_and_the_others_hear_of_its_success(
         assert!(a.leave(&gate, Signal::Failing, 0));
     }
     assert_eq!(gates.open_origins().load(Ordering::Relaxed), 1);
-    assert_eq!([a.enter(&gate, 0), b.enter(&gate, 0)], [Entry::Wait(1000); 2]);
-    assert_eq!(b.enter(&gate, 1000), Entry::Wait(1000 + TURN_MS_MAX), "a was first");
+    assert_eq!([a.enter(&gate, 0), b.enter(&gate, 0)], [Entry::Shut(1000); 2]);
+    assert_eq!(b.enter(&gate, 1000), Entry::Turn(1000 + TURN_MS_MAX), "a was first");
     let Entry::Entered { probe: Some(probe) } = a.enter(&gate, 1000) else { panic!("a probe is due") };
-    assert_eq!(b.enter(&gate, 1000), Entry::Wait(1000 + BREAKER_PROBE_MS_MIN));
+    assert_eq!(b.enter(&gate, 1000), Entry::Shut(1000 + BREAKER_PROBE_MS_MIN));
     assert!(!gate.leave(a.caller(), Some(probe), Signal::Alive, None, 1200));
     assert_eq!(b.bell.rung(), [7]);
     assert_eq!(gates.open_origins().load(Ordering::Relaxed), 0);
@@ -148,7 +148,7 @@ fn an_origin_that_asks_to_be_left_alone_is_so_by_all_cores() {
     a.enter(&gate, 0);
     a.own = 0;
     gate.leave(a.caller(), None, Signal::Failing, Some(5000), 0);
-    assert_eq!([a.enter(&gate, 10), b.enter(&gate, 10)], [Entry::Wait(5000); 2]);
+    assert_eq!([a.enter(&gate, 10), b.enter(&gate, 10)], [Entry::Shut(5000); 2]);
     assert_eq!(a.enter(&gate, 5000), ENTERED);
 }
 
@@ -166,7 +166,7 @@ fn what_is_known_of_an_origin_outlives_its_messages_within_bounds() {
     };
     fail("b", RULES.failures);
     assert_eq!(gates.open_origins().load(Ordering::Relaxed), 1, "each failure was of a message alone");
-    assert_eq!(Core::new().enter(&gates.open(ORIGIN), 0), Entry::Wait(1000));
+    assert_eq!(Core::new().enter(&gates.open(ORIGIN), 0), Entry::Shut(1000));
     gates.close(&ORIGIN.to_origin(), 0);
     for number in 0..2 * ORIGINS_REMEMBERED_MAX {
         fail(&format!("host{number}"), 1);

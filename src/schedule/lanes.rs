@@ -1,5 +1,8 @@
 //! One lane per origin, in rotation: whose turn it is among those that are ready.
 
+// Those for which there is no memory.
+mod starved;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,7 +12,9 @@ use hashbrown::HashMap;
 use super::breaker::Signal;
 use super::gate::{Bell, Caller, Entry, Gate, Gates};
 use super::links::{List, NodeState, Nodes};
+use crate::limits::STARVED_LOOKS_MAX;
 use crate::message::{Origin, OriginRef, Slot};
+pub use starved::{Granted, Supply};
 
 /// Where a lane is while it has messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +32,11 @@ struct Lane {
     origin: Rc<Origin>,
     gate: Arc<Gate>,
     ready: List,
-    /// Messages in `ready`.
+    /// Ready, but for memory.
+    starved: List,
+    /// It stands in [`Lanes::starving`].
+    is_starving: bool,
+    /// Messages in `ready` and in `starved`.
     waiting: u32,
     in_flight: u32,
     messages: u32,
@@ -48,6 +57,10 @@ pub struct Lanes {
     free: Vec<u32>,
     rotation: VecDeque<u32>,
     parked: BTreeSet<(u64, u32)>,
+    /// Lanes with messages that wait for memory, or that had some, in the order in which they are granted it.
+    starving: VecDeque<u32>,
+    /// More was looked at than one look may take.
+    unfinished: bool,
     in_flight: u32,
     /// The present when it was last told.
     tick: u64,
@@ -65,6 +78,8 @@ impl Lanes {
             free: Vec::new(),
             rotation: VecDeque::new(),
             parked: BTreeSet::new(),
+            starving: VecDeque::new(),
+            unfinished: false,
             in_flight: 0,
             tick: 0,
         }
@@ -136,58 +151,90 @@ impl Lanes {
     pub fn unlink(&mut self, nodes: &mut Nodes, slot: Slot) {
         let number = nodes.get(slot).lane;
         let lane = &mut self.lanes[number as usize];
-        nodes.unlink(&mut lane.ready, slot);
+        lane.unlink(nodes, slot);
         lane.waiting -= 1;
     }
 
-    /// Takes the first lane in rotation that may have another delivery, and its oldest message.
-    pub fn take_turn(&mut self, nodes: &mut Nodes, now: u64) -> Option<Slot> {
+    /// Takes the first lane in rotation that may have another delivery, and its oldest message. `supply` says whether
+    /// there is memory for a message; what is had for one that does not begin is to be given back.
+    pub fn take_turn(&mut self, nodes: &mut Nodes, now: u64, mut supply: impl FnMut(Slot) -> Supply) -> Option<Slot> {
         self.tick = now;
         self.unpark();
+        self.unfinished = false;
         if self.in_flight >= self.slots {
             return None;
         }
         // One that may not go on leaves the rotation or goes to its end. Twice around: a lane passed over in favour of
         // others gets its turn if those turn out to have none.
-        for _ in 0..self.rotation.len() * 2 {
+        let (mut looks, mut starved) = (self.rotation.len() * 2, 0);
+        while looks > 0 {
+            looks -= 1;
             let number = self.rotation.pop_front()?;
             let others = !self.rotation.is_empty();
             let lane = &mut self.lanes[number as usize];
-            if !lane.ready.is_occupied() {
+            let Some(slot) = lane.ready.first() else {
                 self.set_aside(number);
                 continue;
-            }
+            };
             if others && lane.in_flight >= self.slots.div_ceil(2) {
                 self.rotation.push_back(number);
                 continue;
             }
-            let caller = Caller { bell: &self.bell, lane: number };
-            match lane.gate.enter(caller, lane.in_flight, now) {
+            match supply(slot) {
+                Supply::Enough => {}
+                Supply::NotForThis if starved < STARVED_LOOKS_MAX => {
+                    starved += 1;
+                    looks += 1;
+                    self.rotation.push_back(number);
+                    self.starve(nodes, number);
+                    continue;
+                }
+                Supply::NotForThis | Supply::ForNone => {
+                    self.unfinished = starved == STARVED_LOOKS_MAX;
+                    self.rotation.push_front(number);
+                    return None;
+                }
+            }
+            match lane.gate.enter(Caller { bell: &self.bell, lane: number }, lane.in_flight, now) {
                 Entry::Entered { probe } => {
                     self.rotation.push_back(number);
-                    lane.in_flight += 1;
-                    self.in_flight += 1;
-                    lane.waiting -= 1;
-                    let slot = nodes.pop_front(&mut lane.ready).expect("a lane that enters has a message");
-                    nodes.get_mut(slot).set_state(NodeState::InFlight);
-                    lane.probe = probe.map(|probe| (slot, probe)).or(lane.probe);
+                    nodes.unlink(&mut lane.ready, slot);
+                    self.begin(nodes, slot, probe);
                     return Some(slot);
                 }
                 Entry::AllOwn => lane.place = Place::Aside,
-                Entry::Wait(until) => {
-                    lane.place = Place::Parked(until);
-                    self.parked.insert((until, number));
-                }
+                Entry::Turn(until) | Entry::Shut(until) => self.park(number, until),
             }
         }
         None
     }
 
+    /// A message that its gate has let in, and that is in no list, is in flight.
+    fn begin(&mut self, nodes: &mut Nodes, slot: Slot, probe: Option<u32>) {
+        let node = nodes.get_mut(slot);
+        node.set_state(NodeState::InFlight);
+        let lane = &mut self.lanes[node.lane as usize];
+        lane.in_flight += 1;
+        lane.waiting -= 1;
+        lane.probe = probe.map(|probe| (slot, probe)).or(lane.probe);
+        self.in_flight += 1;
+    }
+
+    /// A lane that is in no list may not be tried before a tick.
+    fn park(&mut self, number: u32, until: u64) {
+        self.lanes[number as usize].place = Place::Parked(until);
+        self.parked.insert((until, number));
+    }
+
     /// The first tick at which a lane that may not be tried now may be.
     pub fn next_turn(&self) -> Option<u64> {
         // Without a slot it would be in vain; the end of a delivery is a reason to look again anyway.
-        let (until, _) = self.parked.first().filter(|_| self.in_flight < self.slots)?;
-        Some(*until)
+        if self.in_flight >= self.slots {
+            return None;
+        }
+        // A tick between pieces, so that connections and commits get their turn.
+        let piece = self.unfinished.then_some(self.tick + 1);
+        self.parked.first().map(|(until, _)| *until).into_iter().chain(piece).min()
     }
 
     /// A delivery is over. Returns whether a failure counts: see [`Gate::leave`].
@@ -225,6 +272,9 @@ impl Lanes {
             assert_eq!((parked, in_rotation), (is_parked, is_in_rotation), "a lane is where it says");
             let may_wait = !lane.ready.is_occupied() || lane.in_flight > 0;
             assert!(is_parked || is_in_rotation || may_wait, "a lane with something ready comes up again");
+            let starving = self.starving.iter().filter(|starving| **starving == number).count();
+            assert_eq!(starving, usize::from(lane.is_starving), "a lane waits once for memory, or not");
+            assert!(lane.is_starving || !lane.starved.is_occupied(), "what waits for memory is granted it");
         }
     }
 
@@ -273,6 +323,8 @@ impl Lanes {
             origin: Rc::clone(&origin),
             gate,
             ready: List::default(),
+            starved: List::default(),
+            is_starving: false,
             waiting: 0,
             in_flight: 0,
             messages: 0,
@@ -303,6 +355,7 @@ impl Lanes {
         lane.gate.withdraw(Caller { bell: &self.bell, lane: number }, self.tick);
         self.gates.close(&lane.origin, self.tick);
         self.by_origin.remove(&lane.origin);
+        self.forget_starving(number);
         self.free.push(number);
     }
 }

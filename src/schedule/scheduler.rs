@@ -8,6 +8,7 @@ use super::due;
 use super::gate::{Bell, Gates};
 use super::held::Held;
 use super::lanes::Lanes;
+pub use super::lanes::{Granted, Supply};
 use super::links::{List, Node, NodeState, Nodes};
 use super::wheel::Wheel;
 use crate::limits::RELEASED_MAX;
@@ -47,9 +48,9 @@ pub struct Order {
 
 /// What to do next.
 #[derive(Clone, Debug)]
-pub enum Next {
+pub enum Next<T = Order> {
     /// Deliver this.
-    Order(Order),
+    Order(T),
     /// Nothing before this tick.
     Wait(u64),
     /// Nothing until something changes.
@@ -217,8 +218,8 @@ impl Scheduler {
         }
     }
 
-    /// The next order, or how long there is none.
-    pub fn next(&mut self, now: Now) -> Next {
+    /// The next order, or how long there is none. `supply`: see [`Lanes::take_turn`].
+    pub fn next(&mut self, now: Now, supply: impl FnMut(Slot) -> Supply) -> Next {
         self.wall = now.wall;
         self.file_landed(now);
         let (lanes, counts) = (&mut self.lanes, &mut self.counts);
@@ -227,15 +228,27 @@ impl Scheduler {
             counts.ready += 1;
             lanes.make_ready(nodes, slot);
         });
-        if let Some(slot) = self.lanes.take_turn(&mut self.nodes, now.tick) {
-            self.counts.ready -= 1;
-            self.counts.in_flight += 1;
-            return Next::Order(self.order(slot));
+        if let Some(slot) = self.lanes.take_turn(&mut self.nodes, now.tick, supply) {
+            return Next::Order(self.begun(slot));
         }
         // A tick between pieces, so that connections and commits get their turn.
         let piece = self.held.is_releasing().then_some(now.tick + 1);
         let times = [self.wheel.next_due(), self.lanes.next_turn(), piece];
         times.into_iter().flatten().min().map_or(Next::Idle, Next::Wait)
+    }
+
+    /// The message that is to be granted memory first, among those that were found to lack it.
+    pub fn first_starved(&mut self) -> Option<Slot> {
+        self.lanes.first_starved(&mut self.nodes)
+    }
+
+    /// Begins [`Scheduler::first_starved`], if it may: there is memory for it now.
+    pub fn grant(&mut self, now: Now) -> Granted<Order> {
+        match self.lanes.grant(&mut self.nodes, now.tick) {
+            Granted::Begun(slot) => Granted::Begun(self.begun(slot)),
+            Granted::Busy(until) => Granted::Busy(until),
+            Granted::Declined => Granted::Declined,
+        }
     }
 
     /// The attempt on an order is over: its slot is free at once, the message waits for its outcome to be durable.
@@ -310,7 +323,9 @@ impl Scheduler {
         self.lanes.check(in_flight, counts.ready);
     }
 
-    fn order(&self, slot: Slot) -> Order {
+    fn begun(&mut self, slot: Slot) -> Order {
+        self.counts.ready -= 1;
+        self.counts.in_flight += 1;
         let (attempts, maybe_duplicate) = self.progress(slot);
         Order { slot, origin: Rc::clone(self.origin(slot)), attempt: attempts.saturating_add(1), maybe_duplicate }
     }

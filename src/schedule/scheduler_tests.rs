@@ -29,7 +29,7 @@ fn at(ms: u64) -> Now {
 
 fn orders(scheduler: &mut Scheduler, now: Now) -> Vec<(u32, String)> {
     let mut orders = Vec::new();
-    while let Next::Order(order) = scheduler.next(now) {
+    while let Next::Order(order) = scheduler.next(now, |_| Supply::Enough) {
         orders.push((order.slot.0, order.origin.host().to_owned()));
         scheduler.check();
     }
@@ -77,7 +77,7 @@ fn a_lane_holds_at_most_half_of_the_slots_while_others_have_work() {
 fn a_delayed_message_comes_at_its_due_time_and_not_before() {
     let mut scheduler = scheduler();
     add(&mut scheduler, 0, "a", at(500).wall);
-    let Next::Wait(until) = scheduler.next(at(0)) else { panic!("nothing is due") };
+    let Next::Wait(until) = scheduler.next(at(0), |_| Supply::Enough) else { panic!("nothing is due") };
     assert!(until <= 500);
     assert_eq!(orders(&mut scheduler, at(499)).len(), 0);
     assert_eq!(orders(&mut scheduler, at(500)).len(), 1);
@@ -87,7 +87,7 @@ fn a_delayed_message_comes_at_its_due_time_and_not_before() {
 fn a_due_time_far_ahead_of_a_wrong_clock_is_clamped() {
     let mut scheduler = scheduler();
     add(&mut scheduler, 0, "a", UnixMillis(u64::MAX / 2));
-    assert!(matches!(scheduler.next(at(0)), Next::Wait(_)));
+    assert!(matches!(scheduler.next(at(0), |_| Supply::Enough), Next::Wait(_)));
     assert_eq!(orders(&mut scheduler, at(LIMITS.wait_max.0)).len(), 1);
 }
 
@@ -96,10 +96,10 @@ fn a_wall_clock_that_jumps_either_way_changes_no_wait_that_has_begun() {
     for jumped in [0, 1_000_000_000] {
         let mut scheduler = scheduler();
         add(&mut scheduler, 0, "a", at(500).wall);
-        assert!(matches!(scheduler.next(at(0)), Next::Wait(_)));
+        assert!(matches!(scheduler.next(at(0), |_| Supply::Enough), Next::Wait(_)));
         let wall = UnixMillis(jumped);
-        assert!(matches!(scheduler.next(Now { wall, tick: 499 }), Next::Wait(500)));
-        assert!(matches!(scheduler.next(Now { wall, tick: 500 }), Next::Order(_)));
+        assert!(matches!(scheduler.next(Now { wall, tick: 499 }, |_| Supply::Enough), Next::Wait(500)));
+        assert!(matches!(scheduler.next(Now { wall, tick: 500 }, |_| Supply::Enough), Next::Order(_)));
     }
 }
 
@@ -136,7 +136,7 @@ fn while_a_circuit_is_open_its_lane_waits_and_others_go_on() {
     let met_closed: Vec<bool> = (0..6).map(|slot| scheduler.release(Slot(slot), Signal::Failing, None, 0)).collect();
     assert_eq!(met_closed, [true, true, false, false, false, false]);
     (0..6).for_each(|slot| scheduler.remove(Slot(slot)));
-    assert!(matches!(scheduler.next(at(0)), Next::Wait(1000)));
+    assert!(matches!(scheduler.next(at(0), |_| Supply::Enough), Next::Wait(1000)));
     add(&mut scheduler, 20, "up", UnixMillis(0));
     assert_eq!(orders(&mut scheduler, at(500)), [(20, "up".to_owned())]);
     assert_eq!(orders(&mut scheduler, at(1000)), [(6, "down".to_owned())], "a probe");
@@ -198,9 +198,9 @@ fn what_is_held_comes_only_when_released_and_may_be_a_duplicate_but_what_comes_m
     add(&mut scheduler, 2, "a", UnixMillis(0));
     scheduler.check();
     assert_eq!((slots(&mut scheduler, at(0)), scheduler.counts().held), (vec![2], 2));
-    assert!(matches!(scheduler.next(at(400)), Next::Idle));
+    assert!(matches!(scheduler.next(at(400), |_| Supply::Enough), Next::Idle));
     scheduler.release_held();
-    assert!(matches!(scheduler.next(at(400)), Next::Wait(_)));
+    assert!(matches!(scheduler.next(at(400), |_| Supply::Enough), Next::Wait(_)));
     assert_eq!(slots(&mut scheduler, at(500)), [0]);
     assert_eq!(slots(&mut scheduler, at(1000)), [1]);
     assert_eq!([0, 1, 2].map(|slot| scheduler.progress(Slot(slot)).1), [true, true, false]);
@@ -236,7 +236,7 @@ fn a_release_takes_its_time_and_lets_others_pass() {
     for left in [RELEASED_MAX + 2, 2, 1, 1] {
         scheduler.place_released(id_of);
         assert_eq!(scheduler.counts().held, left);
-        match scheduler.next(at(0)) {
+        match scheduler.next(at(0), |_| Supply::Enough) {
             Next::Order(order) => assert_eq!(order.slot, Slot(held)),
             Next::Wait(tick) => assert!(tick == 1 || left == 1, "it goes on soon"),
             Next::Idle => panic!("messages are delayed"),
@@ -341,7 +341,7 @@ proptest! {
                 Step::Next(ahead) => {
                     now += ahead;
                     scheduler.place_released(id_of);
-                    if let Next::Order(order) = scheduler.next(at(now)) {
+                    if let Next::Order(order) = scheduler.next(at(now), |_| Supply::Enough) {
                         prop_assert!(live.contains(&order.slot.0) && !running.contains(&order.slot.0));
                         prop_assert!(!held.contains(&order.slot.0));
                         running.push(order.slot.0);
@@ -377,7 +377,7 @@ proptest! {
         now += 1_000_000;
         scheduler.release_held();
         scheduler.place_released(id_of);
-        while let Next::Order(order) = scheduler.next(at(now)) {
+        while let Next::Order(order) = scheduler.next(at(now), |_| Supply::Enough) {
             release(&mut scheduler, order.slot.0, now);
             scheduler.remove(order.slot);
             live.retain(|other| *other != order.slot.0);

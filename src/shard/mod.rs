@@ -31,6 +31,8 @@ mod relocate_messages;
 pub mod replay;
 // The fold.
 pub mod state;
+// Memory before orders.
+mod supply;
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
@@ -92,6 +94,7 @@ pub struct Shard<D: Disk> {
     random: RefCell<Xorshift>,
     metrics: ShardMetrics,
     memory: Accounts,
+    supplies: supply::Supplies,
     work: Arc<Work>,
     draining: Cell<bool>,
     drain: Notify,
@@ -153,6 +156,7 @@ impl<D: Disk> Shard<D> {
             random: RefCell::new(Xorshift::new(seed)),
             metrics,
             memory,
+            supplies: supply::Supplies::default(),
             work,
             draining: Cell::new(false),
             drain: Notify::new(),

@@ -1,4 +1,4 @@
-//! The verbs of the workers: take the next order, read its message, conclude what came of it.
+//! The verbs of the workers: read the message of an order, conclude what came of it.
 
 use std::time::Instant;
 
@@ -8,13 +8,12 @@ use super::Shard;
 use super::conclude::{self, Before, Conclusion};
 use crate::disk::Disk;
 use crate::limits::{
-    ANSWER_BYTES_MAX, BLOCK_BYTES, EXHAUSTED_PAUSE_MS, HISTORY_MAX, LETTER_NOTES_SHARE, POSTPONE_MS, SPACE_POLL_MS,
-    to_usize,
+    ANSWER_BYTES_MAX, BLOCK_BYTES, EXHAUSTED_PAUSE_MS, HISTORY_MAX, LETTER_NOTES_SHARE, POSTPONE_MS, to_usize,
 };
 use crate::message::{MessageId, Slot};
 use crate::schedule::attempt::{Attempt, Failure, Outcome};
 use crate::schedule::breaker::Signal;
-use crate::schedule::scheduler::{Next, Now, Order};
+use crate::schedule::scheduler::{Now, Order};
 use crate::time::{Millis, UnixMillis, monotonic_now};
 use crate::wal::files::ReadError;
 use crate::wal::index::{Location, RecordStart};
@@ -50,26 +49,12 @@ impl Stored {
 }
 
 impl<D: Disk> Shard<D> {
-    /// The next order for a worker, or how long there is none.
-    pub fn next_order(&self) -> Next {
-        if self.draining() || self.log.is_congested() {
-            return Next::Idle;
-        }
-        let now = self.now();
-        // The last space is for relocation, as long as that gives back more than it takes: it does so soon. Else there
-        // is nothing to wait for.
-        if self.relocating.get() && !self.log.has_room(Need::Outcome, 0) {
-            return Next::Wait(now.tick + SPACE_POLL_MS);
-        }
-        self.state.borrow_mut().next(now)
-    }
-
     /// Resolves when [`Shard::next_order`] may have something new.
     pub async fn work(&self) {
         self.work.0.notified().await;
     }
 
-    /// The monotonic tick that [`Next::Wait`] counts in, as an instant.
+    /// The monotonic tick that [`Next::Wait`](crate::schedule::scheduler::Next::Wait) counts in, as an instant.
     pub fn instant_of_tick(&self, tick: u64) -> Instant {
         self.settings.epoch + Millis(tick).duration()
     }
@@ -77,11 +62,6 @@ impl<D: Disk> Shard<D> {
     /// Id of a message in flight.
     pub fn id(&self, slot: Slot) -> MessageId {
         self.state.borrow().index().id(slot)
-    }
-
-    /// Length of a live message's record, in bytes.
-    pub fn record_bytes(&self, slot: Slot) -> usize {
-        self.state.borrow().index().location(slot).bytes as usize
     }
 
     /// Bound on one attempt of a message that brought none.

@@ -7,7 +7,7 @@ use crate::message::{MessageId, OriginRef, Slot};
 use crate::schedule::breaker::Signal;
 use crate::schedule::gate::{Bell, Gates};
 use crate::schedule::links::NodeState;
-use crate::schedule::scheduler::{Counts, Limits, Next, Now, Scheduler};
+use crate::schedule::scheduler::{Counts, Granted, Limits, Next, Now, Order, Scheduler, Supply};
 use crate::time::UnixMillis;
 use crate::wal::index::{Index, Inserted, Location, RecordStart};
 use crate::wal::payload::{Accepted, Payload, Progress};
@@ -130,11 +130,23 @@ impl State {
         self.schedule.release_held();
     }
 
-    /// The next order, or how long there is none.
-    pub fn next(&mut self, now: Now) -> Next {
+    /// The next order, or how long there is none. `supply` says whether there is memory for the delivery of a record of so
+    /// many bytes; what is had for one that is not ordered is to be given back.
+    pub fn next(&mut self, now: Now, mut supply: impl FnMut(usize) -> Supply) -> Next {
         let index = &self.index;
         self.schedule.place_released(|slot| index.id(slot));
-        self.schedule.next(now)
+        self.schedule.next(now, |slot| supply(index.location(slot).bytes as usize))
+    }
+
+    /// Bytes of the record that is to be granted memory first, among those for which there was none.
+    pub fn first_starved(&mut self) -> Option<usize> {
+        let slot = self.schedule.first_starved()?;
+        Some(self.index.location(slot).bytes as usize)
+    }
+
+    /// Begins [`State::first_starved`], if it may.
+    pub fn grant(&mut self, now: Now) -> Granted<Order> {
+        self.schedule.grant(now)
     }
 
     /// The attempt on an order is over; its outcome is on its way. See [`Scheduler::release`].

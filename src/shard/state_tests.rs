@@ -49,7 +49,7 @@ fn retry(due: UnixMillis) -> Payload<'static> {
 const DELIVERED: Payload<'_> = Payload::Delivered { at: NOW.wall, attempts: 1, status: 200 };
 
 fn next(state: &mut State) -> Option<Slot> {
-    match state.next(NOW) {
+    match state.next(NOW, |_| Supply::Enough) {
         Next::Order(order) => Some(order.slot),
         Next::Wait(_) | Next::Idle => None,
     }

@@ -247,11 +247,13 @@ impl Checker {
     }
 
     /// Orders are given out oldest first, and then each takes its time to be read: no more can be overtaken than are
-    /// under way together.
+    /// under way together. But for large ones, which others pass while there is no memory for them.
     fn check_order(&mut self, id: MessageId, lane: &(u32, String), wall: u64) {
         let Some(waiting) = self.waiting.get_mut(lane) else { return };
         let (ttl, messages) = (self.ttl, &self.messages);
-        let waits = |id: &&MessageId| messages.get(*id).is_some_and(|message| !message.has_expired_by(ttl, wall));
+        let waits = |id: &&MessageId| {
+            messages.get(*id).is_some_and(|message| !message.has_expired_by(ttl, wall) && !message.may_be_passed())
+        };
         let overtaken = waiting.range(..id).filter(waits).count();
         if waiting.remove(&id) && overtaken >= self.abreast_max as usize {
             object!(self, "{id} is first attempted before {overtaken} that were accepted before it");

@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use dispatcher::limits::SMALL_DELIVERY_BYTES;
+
 /// Attempts kept in a record that did not count.
 const SPARED_KEPT_MAX: usize = 16;
 
@@ -224,6 +226,12 @@ impl Message {
     /// Whether it may have ended for want of time.
     pub fn has_expired_by(&self, ttl: Option<u64>, wall: u64) -> bool {
         self.has_expired || self.is_over(ttl, wall)
+    }
+
+    /// Whether others may be sent before it, as its record needs the memory that is for large ones.
+    pub const fn may_be_passed(&self) -> bool {
+        const FRAMING_BYTES_MAX: usize = 512;
+        self.sent.head.len() + self.sent.body.len() + FRAMING_BYTES_MAX > SMALL_DELIVERY_BYTES
     }
 
     fn spared(&self) -> usize {

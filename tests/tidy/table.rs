@@ -48,7 +48,7 @@ pub const STACK: &[(&str, &[&str])] = &[
             "limits",
         ],
     ),
-    ("delivery", &["shard", "schedule", "metrics", "disk", "net", "config", "message", "time", "limits"]),
+    ("delivery", &["shard", "schedule", "metrics", "disk", "net", "config", "memory", "message", "time", "limits"]),
     // Of shards only the nouns that questions are about.
     (
         "control",

@@ -76,7 +76,7 @@ fn submit(world: &World, model: &Model, body: Vec<u8>) {
 /// Takes the next order and concludes it as a worker does: delivered, or given up at once.
 fn deliver(world: &World, model: &Model, delivered: bool) -> bool {
     let shard = Rc::clone(&world.shard);
-    let Next::Order(order) = shard.next_order() else { return false };
+    let Next::Order((order, _)) = shard.next_order() else { return false };
     let model = Rc::clone(model);
     world::spawn(async move {
         let id = shard.id(order.slot);

@@ -53,7 +53,7 @@ pub fn body(random: &mut Xorshift) -> Vec<u8> {
 
 /// Takes the next order, if there is one, and concludes it as `verdict` has it, as a worker does.
 pub fn deliver(shard: &Rc<Shard<SimDisk>>, model: &SharedModel, verdict: u64) -> bool {
-    let Next::Order(order) = shard.next_order() else { return false };
+    let Next::Order((order, _)) = shard.next_order() else { return false };
     let (shard, model) = (Rc::clone(shard), Rc::clone(model));
     world::spawn(async move {
         let id = shard.id(order.slot);

@@ -14,13 +14,18 @@ use crate::common::sender::Sender;
 struct Seen {
     times: Vec<Duration>,
     accepted: u32,
-    failed: u32,
+    refused: u32,
+    broken: u32,
 }
 
 impl Seen {
     fn note(&mut self, took: Duration, status: Option<u16>) {
         self.times.push(took);
-        *(if status == Some(202) { &mut self.accepted } else { &mut self.failed }) += 1;
+        *match status {
+            Some(202) => &mut self.accepted,
+            Some(_) => &mut self.refused,
+            None => &mut self.broken,
+        } += 1;
     }
 }
 
@@ -35,7 +40,10 @@ pub struct Honest {
 pub struct Fared {
     pub p99: Duration,
     pub accepted: u32,
-    pub failed: u32,
+    /// Answered, and not with 202.
+    pub refused: u32,
+    /// Not answered: the connection was closed, or could not be made.
+    pub broken: u32,
 }
 
 impl Honest {
@@ -64,7 +72,7 @@ impl Honest {
         let mut seen = self.seen.take();
         seen.times.sort_unstable();
         let p99 = seen.times.get(seen.times.len() * 99 / 100).copied().unwrap_or_default();
-        Fared { p99, accepted: seen.accepted, failed: seen.failed }
+        Fared { p99, accepted: seen.accepted, refused: seen.refused, broken: seen.broken }
     }
 }
 

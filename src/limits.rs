@@ -126,8 +126,7 @@ pub const LETTER_BYTES: u64 = 40;
 /// In which steps a core tells the others what its index takes, in bytes.
 pub const INDEX_STEP_BYTES: u64 = 64 << 10;
 
-/// Entries of a shard's submission queue; the completion queue has twice as many. A full queue is only an earlier
-/// `io_uring_enter`, so this is no bound on what is in flight.
+/// Entries of a shard's submission queue. A full one is only an earlier `io_uring_enter`: it bounds nothing in flight.
 pub const RING_ENTRIES: u32 = 1024;
 
 /// Cores that may be configured.
@@ -142,8 +141,7 @@ pub const PIPELINE_MAX: usize = 128;
 /// Connections of a core that have requests between their bytes and their answers at a time: enough to fill the batch
 /// that is next while the one before it is written, and few enough that deliveries get their share of the core.
 pub const SEATS_MAX: usize = 64;
-/// How long a connection waits for a seat, in milliseconds, before its requests are answered 503: so that the answer
-/// is there within 100 ms.
+/// How long a connection waits for a seat, in milliseconds: so that a 503 is there within 100 ms.
 pub const SEAT_WAIT_MS_MAX: u64 = 80;
 /// Requests that one connection may have submitted and not answered while others wait for a seat.
 pub const PIPELINE_CONTENDED_MAX: usize = 8;
@@ -183,8 +181,7 @@ pub const CONNECTION_BYTES: u64 = 32 << 10;
 /// A message, head and body, that a connection's own buffer holds, in bytes.
 pub const SMALL_MESSAGE_BYTES: usize = READ_BYTES_KEPT;
 
-/// Body of a refused request that is read so that its connection can be used again, in bytes; it needs no admission,
-/// as it fits the buffer an idle connection has. A longer one costs the connection.
+/// Body of a refused request that is read so that its connection can be used again, in bytes: it fits the first buffer.
 pub const REFUSED_BODY_BYTES_MAX: usize = READ_BYTES_MIN / 2;
 
 /// Answers collected before they are written, in bytes: so much a peer that does not read them can make a connection hold.

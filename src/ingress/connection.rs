@@ -255,6 +255,8 @@ impl<S: Stream, D: Disk> Connection<S, D> {
         let control = &self.ingress.control;
         let (status, media_type, content) = match endpoint {
             Endpoint::Metrics { openmetrics } => {
+                // One at a time: each has every core add up its histograms.
+                let _one = self.ingress.scrapes.lock().await;
                 (200, if openmetrics { OPENMETRICS } else { CLASSIC }, control.metrics(openmetrics).await)
             }
             Endpoint::Healthy => (200, PLAIN, "healthy\n".to_owned()),

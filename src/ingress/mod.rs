@@ -75,6 +75,8 @@ pub struct Ingress<S, D: Disk> {
     settings: Settings,
     connections: Rc<Connections<S>>,
     seats: Seats,
+    /// Held while metrics are gathered for a connection.
+    scrapes: tokio::sync::Mutex<()>,
     clock: Clock,
 }
 
@@ -111,7 +113,15 @@ impl<S: Stream, D: Disk> Ingress<S, D> {
     /// For one shard.
     pub fn new(shard: Rc<Shard<D>>, control: Control, settings: Settings) -> Self {
         let clock = Clock::new(&settings);
-        Self { shard, control, settings, connections: Rc::default(), seats: Seats::default(), clock }
+        Self {
+            shard,
+            control,
+            settings,
+            connections: Rc::default(),
+            seats: Seats::default(),
+            scrapes: tokio::sync::Mutex::default(),
+            clock,
+        }
     }
 
     /// Takes a new connection, whose first request must begin within the idle timeout.

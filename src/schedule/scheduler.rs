@@ -218,7 +218,8 @@ impl Scheduler {
         }
     }
 
-    /// The next order, or how long there is none. `supply`: see [`Lanes::take_turn`].
+    /// The next order, or how long there is none. `supply` says whether there is memory for a message; what is had
+    /// for one that does not begin is to be given back.
     pub fn next(&mut self, now: Now, supply: impl FnMut(Slot) -> Supply) -> Next {
         self.wall = now.wall;
         self.file_landed(now);

@@ -217,6 +217,8 @@ impl<S: Stream, D: Disk> Connection<S, D> {
         }
         self.due = due;
         self.complete_at = None;
+        // Also where nothing was due, and the peer is now waited for.
+        self.seat = None;
         next
     }
 

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use super::Settings;
 use super::harness_tests::{MEMORY_MAX, SETTINGS, with};
 use super::head::Rules;
-use crate::limits::PIPELINE_MAX;
+use crate::limits::{PIPELINE_MAX, SEATS_MAX};
 use crate::time::Millis;
 
 async fn connect(address: SocketAddr) -> TcpStream {
@@ -332,5 +332,19 @@ fn requests_that_come_faster_than_they_are_served_are_told_to_come_again_and_not
         assert_eq!(statuses(&one(&mut stream).await), ["202"]);
         let bodies: Vec<_> = daemon.submitted().await.into_iter().map(|message| message.body).collect();
         assert_eq!((bodies, daemon.counted("refused_total{reason=\"overload\"}")), (vec![b"two".to_vec()], 1));
+    });
+}
+
+#[test]
+fn a_connection_that_only_waits_for_its_peer_to_end_has_no_seat() {
+    with(SETTINGS, |address, daemon| async move {
+        // As many as are taken at a time, so that the end is found in a turn in which nothing is due.
+        let requests = sized("x").repeat(PIPELINE_MAX - 1) + "GET / HTTP/1.1\n\n" + "more";
+        let mut stream = connect(address).await;
+        stream.write_all(requests.as_bytes()).await.unwrap();
+        assert_eq!(statuses(&rest(&mut stream).await).last(), Some(&"400"));
+        assert_eq!(daemon.connections(), 1, "it still reads what the peer may send");
+        let free: Vec<_> = std::iter::from_fn(|| daemon.seats.try_take()).collect();
+        assert_eq!(free.len(), SEATS_MAX);
     });
 }

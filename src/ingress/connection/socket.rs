@@ -19,7 +19,6 @@ use crate::time::{Millis, monotonic_now};
 impl<S: Stream, D: Disk> Connection<S, D> {
     /// Reads once, and refuses what has ended or was cut off in the middle. Returns whether the connection goes on.
     pub(super) async fn read(&mut self) -> bool {
-        self.seat = None;
         let wanted_bytes = self.requests.make_room(&self.ingress.settings.rules);
         if self.due.capacity() > DUE_KEPT && self.requests.part() == Some(Part::Nothing) {
             self.due = Vec::new();

@@ -286,23 +286,25 @@ impl Transport for HyperTransport {
     async fn send(&self, outbound: Outbound) -> Attempt {
         let started = monotonic_now();
         let mut deadline = pin!(tokio::time::sleep(outbound.timeout.duration()));
-        let Answer { via, response, maybe_received } = match self.answer(&outbound, started, deadline.as_mut()).await {
-            Ok(answer) => answer,
-            Err(NoAnswer { outcome, maybe_received }) => {
-                if outcome == Outcome::NotMade {
-                    tokio::time::sleep(Duration::from_millis(limits::EXHAUSTED_PAUSE_MS)).await;
+        let Answer { mut via, response, maybe_received } =
+            match self.answer(&outbound, started, deadline.as_mut()).await {
+                Ok(answer) => answer,
+                Err(NoAnswer { outcome, maybe_received }) => {
+                    if outcome == Outcome::NotMade {
+                        tokio::time::sleep(Duration::from_millis(limits::EXHAUSTED_PAUSE_MS)).await;
+                    }
+                    let elapsed = monotonic_now().saturating_duration_since(started);
+                    let (advice, answer) = (Advice::default(), Bytes::new());
+                    return Attempt { outcome, status: None, advice, maybe_received, elapsed, answer };
                 }
-                let elapsed = monotonic_now().saturating_duration_since(started);
-                let (advice, answer) = (Advice::default(), Bytes::new());
-                return Attempt { outcome, status: None, advice, maybe_received, elapsed, answer };
-            }
-        };
+            };
         let (head, body) = response.into_parts();
         let status = head.status.as_u16();
         let (advice, has_unclear_verdict) = advice::of_answer(status, &head.headers);
         if has_unclear_verdict {
             tracing::debug!(id = %outbound.message_id, origin = %outbound.origin, status, "a verdict that says nothing");
         }
+        via.recycle(head.headers);
         let outcome = outcome_of_answer(status, advice.verdict);
         let keep = if outcome == Outcome::Delivered { 0 } else { limits::ANSWER_BYTES_MAX };
         let mut kept = BytesMut::new();

@@ -12,9 +12,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use bytes::{Buf, BytesMut};
-use http::{Method, Request, Response};
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, Method, Request, Response};
 use http_body::Body;
+use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -22,7 +23,7 @@ use tokio::task::coop::unconstrained;
 
 use super::connect::Socket;
 use super::failure;
-use super::payload::{OneFrame, Payload};
+use super::payload::Payload;
 use super::wire::{Meter, Wire};
 use crate::limits;
 use crate::schedule::attempt::Failure;
@@ -57,14 +58,16 @@ impl Drop for Counted {
     }
 }
 
-type Driver = http1::Connection<TokioIo<Wire<Socket>>, OneFrame>;
+type Driver = http1::Connection<TokioIo<Wire<Socket>>, Empty<Bytes>>;
 
 /// An open connection.
 pub(super) struct Link {
-    sender: http1::SendRequest<OneFrame>,
+    sender: http1::SendRequest<Empty<Bytes>>,
     /// `None` once the connection is closed.
     driver: Option<Driver>,
     meter: Rc<Meter>,
+    /// The memory of the fields of the answer before, for those of the next.
+    fields: HeaderMap,
     opened_at: Instant,
     _counted: Counted,
 }
@@ -95,7 +98,7 @@ pub(super) enum WantsHttp1 {
 impl Link {
     /// Makes a connection of a socket; sends nothing.
     pub(super) async fn new(socket: Socket, opened_at: Instant, counted: Counted) -> Result<Self, Failure> {
-        let meter = Rc::new(Meter::new());
+        let meter = Rc::<Meter>::default();
         let encrypted = matches!(socket, Socket::Tls(_));
         let wire = Wire::new(socket, encrypted, Rc::clone(&meter));
         let (sender, driver) = http1::Builder::new()
@@ -104,7 +107,7 @@ impl Link {
             .handshake(TokioIo::new(wire))
             .await
             .map_err(|error| failure::of_exchange(&error, false))?;
-        Ok(Self { sender, driver: Some(driver), meter, opened_at, _counted: counted })
+        Ok(Self { sender, driver: Some(driver), meter, fields: HeaderMap::new(), opened_at, _counted: counted })
     }
 
     /// When its socket was connected.
@@ -116,10 +119,10 @@ impl Link {
     ///
     /// Not cancel-safe: after a dropped future the link must be dropped too; [`Link::sent`] tells what is known then.
     pub(super) async fn exchange(&mut self, payload: Payload) -> Result<Response<Incoming>, Broken> {
-        self.meter.begin(payload.remaining());
-        let mut request = Request::new(OneFrame(None));
+        let mut request = Request::new(Empty::new());
         *request.method_mut() = method_for_hyper(payload.chunk());
-        *request.body_mut() = OneFrame(Some(payload));
+        *request.headers_mut() = std::mem::take(&mut self.fields);
+        self.meter.begin(payload);
         // Only the driver resolves the answer, and it is polled right before: so the answer needs no waker of its own
         // (which would wake this very task once more for every message) and must not meet tokio's budget, which would
         // use that waker.
@@ -137,6 +140,12 @@ impl Link {
             let before_answer = !self.meter.sent() || !self.meter.received();
             Broken { failure, before_answer, unprocessed: false, wants_http1: None }
         })
+    }
+
+    /// Takes the fields of an answer back when they have been looked at.
+    pub(super) fn recycle(&mut self, mut fields: HeaderMap) {
+        fields.clear();
+        self.fields = fields;
     }
 
     /// Whether bytes of the current request may have reached the origin.
@@ -181,7 +190,7 @@ impl Link {
 
     /// Whether it can take another request now: answer read, request sent, and neither side wants to close.
     pub(super) fn is_reusable(&self) -> bool {
-        self.driver.is_some() && self.sender.is_ready()
+        self.driver.is_some() && self.sender.is_ready() && self.meter.is_complete()
     }
 
     /// Whether the origin has left an idle connection open; closes it otherwise. Without system calls but for a
@@ -207,9 +216,10 @@ fn poll_driver(driver: &mut Option<Driver>, cx: &mut Context<'_>) {
     }
 }
 
-/// The method as far as hyper must know it: an answer to HEAD has no body (RFC 9112 §6.3). CONNECT is never accepted.
+/// The method as far as hyper must know it: an answer to HEAD has no body (RFC 9112 §6.3). CONNECT is never accepted. GET
+/// has hyper write no field about a body.
 fn method_for_hyper(head: &[u8]) -> Method {
-    if head.starts_with(b"HEAD ") { Method::HEAD } else { Method::POST }
+    if head.starts_with(b"HEAD ") { Method::HEAD } else { Method::GET }
 }
 
 #[cfg(test)]
@@ -218,12 +228,9 @@ mod tests {
 
     #[test]
     fn only_head_is_a_method_whose_answer_has_no_body() {
-        for (line, method) in [
-            ("HEAD / ", Method::HEAD),
-            ("HEADER / ", Method::POST),
-            ("head / ", Method::POST),
-            ("GET / ", Method::POST),
-        ] {
+        for (line, method) in
+            [("HEAD / ", Method::HEAD), ("HEADER / ", Method::GET), ("head / ", Method::GET), ("POST / ", Method::GET)]
+        {
             assert_eq!(method_for_hyper(line.as_bytes()), method, "{line}");
         }
     }

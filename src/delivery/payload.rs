@@ -1,16 +1,11 @@
 //! The bytes of one request as they go to the origin: stored head, per-attempt fields, body; none of them copied.
 //!
 //! hyper keeps the fields of a request in a map, which loses their order over names, their case and interleaved
-//! repetitions. So it is given the whole request, head included, as an opaque *body*, and [`super::wire`] drops the head
-//! that hyper itself writes before it.
+//! repetitions. So it is told of a request without fields or body, in whose place [`super::wire`] sends these bytes.
 
-use std::convert::Infallible;
 use std::io::IoSlice;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
-use http_body::{Body, Frame, SizeHint};
 
 use super::Outbound;
 use crate::message::MessageId;
@@ -19,6 +14,9 @@ const MESSAGE_ID_FIELD: &[u8] = b"X-Dispatcher-Message-Id: ";
 const ATTEMPT_FIELD: &[u8] = b"\r\nX-Dispatcher-Attempt: ";
 const DUPLICATE_FIELD: &[u8] = b"\r\nX-Dispatcher-Maybe-Duplicate: true";
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
+
+/// Head, tail and body: what a payload is written from at most.
+pub(super) const PIECES: usize = 3;
 
 /// Digits of the largest attempt number.
 const ATTEMPT_DIGITS_MAX: usize = 10;
@@ -127,40 +125,18 @@ impl Tail {
     }
 }
 
-/// A [`Payload`] as hyper takes it: a body of one frame and of known length.
-#[derive(Debug)]
-pub(super) struct OneFrame(pub(super) Option<Payload>);
-
-impl Body for OneFrame {
-    type Data = Payload;
-    type Error = Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Payload>, Infallible>>> {
-        Poll::Ready(self.0.take().map(|payload| Ok(Frame::data(payload))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.as_ref().map_or(0, |payload| payload.remaining() as u64))
-    }
-}
-
+/// Payloads for the tests of what carries them.
 #[cfg(test)]
-mod tests {
+pub(super) mod testing {
     use std::rc::Rc;
-
-    use proptest::prelude::*;
 
     use super::*;
     use crate::message::{Origin, Scheme};
     use crate::time::Millis;
 
-    const ID: &str = "0190a6e2-7b4c-7def-8123-456789abcdef";
+    pub const ID: &str = "0190a6e2-7b4c-7def-8123-456789abcdef";
 
-    fn outbound(head: &[u8], attempt: u32, body: &[u8]) -> Outbound {
+    pub fn outbound(head: &[u8], attempt: u32, body: &[u8]) -> Outbound {
         Outbound {
             origin: Rc::new(Origin::parse("b", Scheme::Http).unwrap()),
             head: Bytes::copy_from_slice(head),
@@ -172,9 +148,21 @@ mod tests {
         }
     }
 
-    fn whole(mut payload: Payload) -> Vec<u8> {
+    pub fn payload(head: &[u8], body: &[u8]) -> Payload {
+        Payload::new(&outbound(head, 1, body), false)
+    }
+
+    pub fn whole(mut payload: Payload) -> Vec<u8> {
         payload.copy_to_bytes(payload.remaining()).to_vec()
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::testing::{ID, outbound, whole};
+    use super::*;
 
     #[test]
     fn the_fields_of_an_attempt_follow_the_stored_head() {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use h2::RecvStream;
-use http::Response;
+use http::{HeaderMap, Response};
 use hyper::body::Incoming;
 
 use super::Outbound;
@@ -68,6 +68,13 @@ impl Via {
             // Nobody else uses it.
             Self::Link(_) => {}
             Self::Stream(stream) => stream.timed_out(),
+        }
+    }
+
+    /// Takes the fields of the answer back: the next one on a link uses their memory.
+    pub(super) fn recycle(&mut self, fields: HeaderMap) {
+        if let Self::Link(link) = self {
+            link.recycle(fields);
         }
     }
 

@@ -1,21 +1,24 @@
-//! Between hyper and the socket: drops the head that hyper writes before each request, and counts what passes.
+//! Between hyper and the socket: sends a payload in the place of each head that hyper writes, and notes what passed.
 //!
 //! ```text
-//!   hyper writes   POST / HTTP/1.1 CRLF content-length: N CRLF CRLF | N bytes of payload | next head | ...
-//!   the wire       dropped                                          | passed on          | dropped
+//!   hyper writes     GET / HTTP/1.1 CRLF CRLF | the same head again | ...
+//!   the wire sends   the payload              | the next payload    | ...
 //! ```
 //!
-//! The payload ([`super::payload`]) is a whole request with a head of its own.
+//! The payload ([`super::payload`]) is a whole request, head and body. hyper hears that its head is written when the last
+//! byte of the payload is.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Buf;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::failure;
+use super::payload::{PIECES, Payload};
 
 /// What a wire asks of a socket besides reading and writing.
 pub(super) trait Peek {
@@ -24,23 +27,11 @@ pub(super) trait Peek {
     fn check_quiet(&self) -> io::Result<()>;
 }
 
-const END_OF_HEAD: &[u8; 4] = b"\r\n\r\n";
-
-/// What hyper's next bytes are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// None are due.
-    Idle,
-    /// Its own head, of which the last `matched` bytes are the start of [`END_OF_HEAD`]; then `payload_bytes`.
-    Head { matched: usize, payload_bytes: usize },
-    /// This many bytes of payload.
-    Payload { left: usize },
-}
-
-/// What of the current request went over a wire, shared between the wire, which hyper owns, and its link.
-#[derive(Debug)]
+/// The current request between its link and the wire, which hyper owns: what of it is still to be sent, what passed.
+#[derive(Debug, Default)]
 pub(super) struct Meter {
-    phase: Cell<Phase>,
+    /// What is not sent yet.
+    due: RefCell<Option<Payload>>,
     sent: Cell<bool>,
     received: Cell<bool>,
     deaf: Cell<bool>,
@@ -49,25 +40,19 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// Of a connection without a request.
-    pub(super) const fn new() -> Self {
-        Self {
-            phase: Cell::new(Phase::Idle),
-            sent: Cell::new(false),
-            received: Cell::new(false),
-            deaf: Cell::new(false),
-            used: Cell::new(false),
-        }
-    }
-
-    /// Expects the next request, of `payload_bytes` bytes, and forgets the one before.
-    pub(super) fn begin(&self, payload_bytes: usize) {
-        assert!(self.phase.get() == Phase::Idle, "a request begins where the one before has ended");
-        assert!(payload_bytes > 0, "a request has a head");
-        self.phase.set(Phase::Head { matched: 0, payload_bytes });
+    /// Hands over the next request, and forgets the one before.
+    pub(super) fn begin(&self, payload: Payload) {
+        assert!(payload.has_remaining(), "a request has a head");
+        let before = self.due.replace(Some(payload));
+        assert!(before.is_none(), "a request begins where the one before has ended");
         self.used.set(self.used.get() || self.sent.get());
         self.sent.set(false);
         self.received.set(false);
+    }
+
+    /// Whether all of the request was sent. An answer may have come before.
+    pub(super) fn is_complete(&self) -> bool {
+        self.due.borrow().is_none()
     }
 
     /// Whether bytes of the request may have reached the origin.
@@ -78,47 +63,6 @@ impl Meter {
     /// Whether the origin has sent a byte since the request began.
     pub(super) fn received(&self) -> bool {
         self.received.get()
-    }
-
-    /// Takes hyper's head off the front of `bytes`, as far as it is there; returns the length of what was taken.
-    fn drop_head(&self, bytes: &[u8]) -> usize {
-        let Phase::Head { mut matched, payload_bytes } = self.phase.get() else {
-            return 0;
-        };
-        for (index, byte) in bytes.iter().enumerate() {
-            matched = match *byte {
-                byte if byte == END_OF_HEAD[matched] => matched + 1,
-                b'\r' => 1,
-                _ => 0,
-            };
-            if matched == END_OF_HEAD.len() {
-                self.phase.set(Phase::Payload { left: payload_bytes });
-                return index + 1;
-            }
-        }
-        self.phase.set(Phase::Head { matched, payload_bytes });
-        bytes.len()
-    }
-
-    /// Checks that hyper offers no more than the payload.
-    fn offered(&self, bytes: usize) {
-        let left = match self.phase.get() {
-            Phase::Payload { left } => left,
-            Phase::Idle | Phase::Head { .. } => 0,
-        };
-        assert!(bytes <= left, "hyper wrote {bytes} bytes where {left} of the payload were left");
-    }
-
-    fn passed(&self, bytes: usize) {
-        if bytes == 0 {
-            return;
-        }
-        let Phase::Payload { left } = self.phase.get() else {
-            unreachable!("only payload is passed on");
-        };
-        assert!(bytes <= left, "no more is passed on than was offered");
-        self.sent.set(true);
-        self.phase.set(if bytes < left { Phase::Payload { left: left - bytes } } else { Phase::Idle });
     }
 }
 
@@ -160,23 +104,27 @@ impl<S: AsyncRead + AsyncWrite + Peek + Unpin> Wire<S> {
         !self.meter.sent.get() && (self.meter.used.get() || !self.encrypted)
     }
 
-    fn poll_pass(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        if self.meter.deaf.get() {
-            return Poll::Pending;
+    /// Sends what is due; ready when that is all.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut due = self.meter.due.borrow_mut();
+        let payload = due.as_mut().expect("hyper writes one head for each request");
+        while payload.has_remaining() {
+            let mut slices = [IoSlice::new(&[]); PIECES];
+            let count = payload.chunks_vectored(&mut slices);
+            match ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..count])) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(bytes) => {
+                    self.meter.sent.set(true);
+                    payload.advance(bytes);
+                }
+                Err(error) => {
+                    self.meter.sent.set(self.meter.sent.get() || self.encrypted);
+                    return Poll::Ready(Err(error));
+                }
+            }
         }
-        if self.must_be_quiet() {
-            self.socket.check_quiet()?;
-        }
-        let result = match slices {
-            [one] => ready!(Pin::new(&mut self.socket).poll_write(cx, one)),
-            many => ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, many)),
-        };
-        match &result {
-            Ok(bytes) => self.meter.passed(*bytes),
-            Err(_) if self.encrypted => self.meter.sent.set(true),
-            Err(_) => {}
-        }
-        self.or_deaf(result)
+        *due = None;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -193,46 +141,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Peek + Unpin> AsyncWrite for Wire<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
-    }
-
-    /// Never answers `Pending` once it has dropped a byte: those bytes are gone, and hyper must not offer them again.
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, head: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let mut dropped = 0;
-        let mut rest = slices;
-        while let [first, others @ ..] = rest {
-            let of_first = this.meter.drop_head(first);
-            dropped += of_first;
-            if of_first < first.len() {
-                if of_first > 0 {
-                    // The head ends within this slice; hyper offers what is left of it next.
-                    return Poll::Ready(Ok(dropped));
-                }
-                break;
-            }
-            rest = others;
+        if this.meter.deaf.get() {
+            return Poll::Pending;
         }
-        if rest.is_empty() {
-            return Poll::Ready(Ok(dropped));
+        if this.must_be_quiet() {
+            this.socket.check_quiet()?;
         }
-        this.meter.offered(rest.iter().map(|slice| slice.len()).sum());
-        match this.poll_pass(cx, rest) {
-            Poll::Ready(Ok(passed)) => Poll::Ready(Ok(dropped + passed)),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending if dropped > 0 => Poll::Ready(Ok(dropped)),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-
-    /// True, so that hyper queues the payload instead of copying it behind its head.
-    fn is_write_vectored(&self) -> bool {
-        true
+        let sent = ready!(this.poll_send(cx));
+        this.or_deaf(sent.map(|()| head.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

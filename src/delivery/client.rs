@@ -282,10 +282,15 @@ impl From<NoLink> for Outcome {
     }
 }
 
+/// Begins when it is first polled: mostly there is nothing to drain, and then not even the clock is read.
+async fn drain_time() {
+    tokio::time::sleep(Duration::from_millis(limits::DRAIN_MS_MAX)).await;
+}
+
 impl Transport for HyperTransport {
     async fn send(&self, outbound: Outbound) -> Attempt {
         let started = monotonic_now();
-        let mut deadline = pin!(tokio::time::sleep(outbound.timeout.duration()));
+        let mut deadline = pin!(tokio::time::sleep_until((started + outbound.timeout.duration()).into()));
         let Answer { mut via, response, maybe_received } =
             match self.answer(&outbound, started, deadline.as_mut()).await {
                 Ok(answer) => answer,
@@ -313,7 +318,7 @@ impl Transport for HyperTransport {
             biased;
             reusable = via.drain(body, keep, &mut kept) => reusable,
             () = deadline => None,
-            () = tokio::time::sleep(Duration::from_millis(limits::DRAIN_MS_MAX)) => None,
+            () = drain_time() => None,
         };
         let ended = monotonic_now();
         if let Some(link) = reusable {

@@ -25,6 +25,7 @@ use crate::wal::record::{HEADER_BYTES, Kind};
 #[derive(Clone, Debug)]
 pub struct Stored {
     record: Bytes,
+    accepted: UnixMillis,
     /// By its newest retry.
     progress: Progress,
 }
@@ -32,9 +33,7 @@ pub struct Stored {
 impl Stored {
     /// The message.
     pub fn message(&self) -> Accepted<'_> {
-        let payload = Payload::decode(Kind::Accepted, &self.record);
-        let Ok(Payload::Accepted(message)) = payload else { panic!("decoded once already, when it was read") };
-        message
+        decoded(&self.record)
     }
 
     /// The exact number of an ordered attempt, from 1: the schedule counts no further than it must.
@@ -46,6 +45,12 @@ impl Stored {
     pub fn share(&self, part: &[u8]) -> Bytes {
         self.record.slice_ref(part)
     }
+}
+
+fn decoded(record: &[u8]) -> Accepted<'_> {
+    let payload = Payload::decode(Kind::Accepted, record);
+    let Ok(Payload::Accepted(message)) = payload else { panic!("decoded once already, when it became durable") };
+    message
 }
 
 impl<D: Disk> Shard<D> {
@@ -90,10 +95,10 @@ impl<D: Disk> Shard<D> {
     async fn fetch_from(&self, slot: Slot, places: (Location, Option<RecordStart>)) -> Result<Stored, ReadError> {
         let (at, retry) = places;
         let record = self.read(at).await?;
-        let mut stored = Stored { record: record.slice(HEADER_BYTES..), progress: Progress::default() };
-        let progress = self.read_progress(retry, || self.places(slot) == Some(places)).await?;
-        stored.progress = progress.unwrap_or_else(|| stored.message().progress);
-        Ok(stored)
+        let newest = self.read_progress(retry, || self.places(slot) == Some(places)).await?;
+        let record = record.slice(HEADER_BYTES..);
+        let Accepted { accepted, progress, .. } = decoded(&record);
+        Ok(Stored { progress: newest.unwrap_or(progress), accepted, record })
     }
 
     /// What was tried, by the newest retry. If that is still the newest, and damaged, it costs the history and not the
@@ -175,20 +180,18 @@ impl<D: Disk> Shard<D> {
         if attempt.outcome == Outcome::NotMade {
             return self.put_back(order.slot, attempt.maybe_received);
         }
-        let now = self.settings.clock.now();
+        let Now { wall: now, tick } = self.now();
         let (id, rules) = (self.id(order.slot), &self.settings.retry);
-        let message = stored.message();
         self.metrics.attempt(attempt.outcome, attempt.elapsed);
         if order.maybe_duplicate {
             self.metrics.maybe_duplicate();
         }
-        let tick = self.now().tick;
         let asked = rules.asked_wait(attempt, now).filter(|_| conclude::holds_origin(attempt));
         let hold_until = asked.map(|wait| tick.saturating_add(wait.0));
         let counts = self.state.borrow_mut().release(order.slot, conclude::signal(attempt), hold_until, tick);
         let random = self.random.borrow_mut().next();
         let before = Before {
-            accepted: message.accepted,
+            accepted: stored.accepted,
             attempt: stored.attempt(order),
             written: stored.progress.attempts,
             history: stored.progress.history.clone(),
@@ -196,7 +199,7 @@ impl<D: Disk> Shard<D> {
         };
         match conclude::conclude(attempt, before, counts, rules, now, random) {
             Conclusion::Delivered => {
-                self.metrics.delivered(now.since(message.accepted));
+                self.metrics.delivered(now.since(stored.accepted));
                 let (attempts, status) = (stored.attempt(order), attempt.status.unwrap_or(0));
                 self.log.append(id, &Payload::Delivered { at: now, attempts, status });
             }
@@ -214,14 +217,15 @@ impl<D: Disk> Shard<D> {
             }
             Conclusion::GiveUp(failure, progress) => {
                 let death = Death { at: now, failure, status: attempt.status, answer: &attempt.answer };
-                self.give_up(order.slot, Accepted { progress, ..message }, death).await;
+                self.give_up(order.slot, Accepted { progress, ..stored.message() }, death).await;
             }
         }
     }
 
     /// Whether a message that is about to be attempted has outlived `MESSAGE_TTL`.
     pub fn has_expired(&self, message: &Accepted<'_>) -> bool {
-        self.settings.retry.has_expired(message.accepted, self.settings.clock.now())
+        let rules = &self.settings.retry;
+        rules.message_ttl.is_some() && rules.has_expired(message.accepted, self.settings.clock.now())
     }
 
     /// Ends an ordered message that has outlived `MESSAGE_TTL`, without an attempt.

@@ -1,4 +1,7 @@
-//! Every bound in the program that no variable sets, with its unit, its reason, and how bounds relate.
+//! Every bound in the program that no variable sets, with its unit and its reason.
+
+// What holds between them.
+mod relations;
 
 /// Alignment and granularity of every log write, in bytes: the largest logical block size in common use, so that
 /// `O_DIRECT` is satisfied on every disk.
@@ -9,8 +12,8 @@ pub const BLOCK_BYTES: usize = 4096;
 /// throughput.
 pub const BATCH_BYTES: usize = 1 << 20;
 
-/// Smallest buffer of a batch, in bytes. A batch starts with what the one before needed, so that at a low rate a
-/// message does not hold a large buffer in the cache, and at a high rate none has to grow.
+/// Smallest buffer of a batch, in bytes. A batch starts with what those before needed, so that at a low rate a message
+/// does not hold a large buffer in the cache, and at a high rate none has to grow.
 pub const BATCH_START_BYTES: usize = 8 << 10;
 
 /// While no segment can be added, records are gathered for this long before they are written, in milliseconds.
@@ -272,6 +275,9 @@ pub const LINK_BYTES: u64 = 16 << 10;
 /// memory. A stream's own share is the protocol's default, 64 KiB less one.
 pub const HTTP2_WINDOW_BYTES: u32 = 1 << 20;
 
+/// Tasks of a core that wait for an order after their last: what one takes is kept for as long. So many are woken by a
+/// batch of a busy core; of more that go idle each ends.
+pub const WORKERS_IDLE_MAX: usize = 64;
 /// A pooled connection is closed after this long without use, in milliseconds.
 pub const POOL_IDLE_MS_MAX: u64 = 60_000;
 /// A pooled connection is not used again past this age, in milliseconds, so that DNS changes are seen.
@@ -369,32 +375,8 @@ pub const SETTING_BYTES_MAX: u64 = 1 << 50;
 /// Largest duration that a variable may state, in milliseconds: a year.
 pub const SETTING_MS_MAX: u64 = 365 * 86_400_000;
 
-const _: () = assert!(BATCH_START_BYTES.is_multiple_of(BLOCK_BYTES), "buffers are whole blocks");
-const _: () = assert!(BATCH_BYTES >= BATCH_START_BYTES, "a batch grows from its first buffer");
-const _: () = assert!(PREWRITE_BYTES.is_multiple_of(BLOCK_BYTES), "writes are whole blocks");
-const _: () = assert!(RECOVERY_READ_BYTES.is_multiple_of(BLOCK_BYTES), "reads are whole blocks");
-const _: () = assert!(to_usize(SEGMENT_BYTES_MIN) >= BATCH_START_BYTES * 4, "a segment holds several batches");
-const _: () = assert!(SEGMENT_BYTES_MAX <= u32::MAX as u64, "offsets in a segment fit the index");
-const _: () = assert!(
-    HISTORY_MAX > RETRIES_MAX as usize + SPARED_KEPT_MAX,
-    "every attempt of a message that counts is in its history"
-);
-const _: () =
-    assert!(SETTING_BYTES_MAX * 4 <= u64::MAX / CORES_MAX as u64, "sums of settings, for every core, are sizes");
-const _: () = assert!(WORKERS_MAX.checked_mul(IN_FLIGHT_MAX).is_some(), "slots in all are a number");
-const _: () = assert!(POOL_IDLE_PER_ORIGIN_MAX <= POOL_IDLE_MAX, "one origin's share is part of the whole");
-const _: () = assert!(ANSWER_BYTES_MAX <= DRAIN_BYTES_MAX, "what is kept of an answer is drained");
-const _: () = assert!(REFUSED_BODY_BYTES_MAX < READ_BYTES_MIN, "a refused body fits the smallest buffer");
-const _: () = assert!(READ_BYTES_KEPT >= READ_BYTES_MIN, "a buffer of the first size is kept");
-const _: () = assert!(
-    TLS_CONNECTION_BYTES >= TLS_UNSENT_BYTES_MAX + 2 * (16 << 10),
-    "a session's buffers are counted among the memory of a connection"
-);
-const _: () = assert!(SWEEP_MS_MIN <= SWEEP_MS_MAX, "a sweep has an interval");
-const _: () = assert!(usize::BITS == 64, "sizes on disk and sizes in memory convert without loss");
-
-/// A size as an index. Lossless: the assertion above holds on every target that compiles.
-#[allow(clippy::cast_possible_truncation, reason = "usize has 64 bits, asserted above")]
+/// A size as an index. Lossless: an assertion among the relations holds on every target that compiles.
+#[allow(clippy::cast_possible_truncation, reason = "usize has 64 bits, asserted in relations")]
 pub const fn to_usize(bytes: u64) -> usize {
     bytes as usize
 }

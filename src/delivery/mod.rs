@@ -14,6 +14,7 @@ pub mod client;
 mod connect;
 mod failure;
 mod http2;
+mod idle;
 mod link;
 // Hosts file and name servers.
 pub mod names;

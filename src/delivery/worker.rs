@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::idle::Idle;
 use super::{Outbound, Transport};
 use crate::disk::Disk;
 use crate::memory::pool::Held;
@@ -9,16 +10,21 @@ use crate::schedule::scheduler::{Next, Order};
 use crate::shard::Shard;
 
 /// Begins deliveries for as long as the shard lives. Each runs in a task of its own, which goes on with the next
-/// order when it is done, so that a busy shard needs no wake-up between deliveries.
+/// order when it is done, so that a busy shard needs no wake-up between deliveries; and without one it waits for a while to
+/// be given one, so that messages that come in batches need no new tasks.
 pub async fn run<D: Disk, T: Transport>(shard: Rc<Shard<D>>, transport: Rc<T>) {
     tokio::join!(begin(&shard, &transport), shard.supply_loop());
 }
 
 async fn begin<D: Disk, T: Transport>(shard: &Rc<Shard<D>>, transport: &Rc<T>) {
+    let idle = Rc::<Idle<Task<D, T>>>::default();
     loop {
         match shard.next_order() {
             Next::Order((order, memory)) => {
-                tokio::task::spawn_local(deliver_from(order, memory, Rc::clone(shard), Rc::clone(transport)));
+                let task = Task { order, memory, shard: Rc::clone(shard), transport: Rc::clone(transport) };
+                if let Err(task) = idle.give(task) {
+                    tokio::task::spawn_local(work(task, Rc::clone(&idle)));
+                }
             }
             Next::Wait(tick) => {
                 let due = shard.instant_of_tick(tick).into();
@@ -30,21 +36,29 @@ async fn begin<D: Disk, T: Transport>(shard: &Rc<Shard<D>>, transport: &Rc<T>) {
     }
 }
 
-/// Delivers `order` and then whatever is next, until nothing is.
-async fn deliver_from<D: Disk, T: Transport>(
-    mut order: Order,
-    mut memory: Held,
+/// What a worker works on. One that is idle has none, and keeps neither the shard nor the transport alive.
+struct Task<D: Disk, T> {
+    order: Order,
+    memory: Held,
     shard: Rc<Shard<D>>,
     transport: Rc<T>,
-) {
-    loop {
-        deliver(&order, &shard, &*transport).await;
-        // Given back first: the next may need it.
-        drop(memory);
-        match shard.next_order() {
-            Next::Order(next) => (order, memory) = next,
-            Next::Wait(_) | Next::Idle => break,
+}
+
+/// Delivers one order after another until nothing is left to do and enough others are idle.
+async fn work<D: Disk, T: Transport>(first: Task<D, T>, idle: Rc<Idle<Task<D, T>>>) {
+    let mut next = Some(first);
+    while let Some(Task { mut order, mut memory, shard, transport }) = next {
+        loop {
+            deliver(&order, &shard, &*transport).await;
+            // Given back first: the next may need it.
+            drop(memory);
+            match shard.next_order() {
+                Next::Order(ordered) => (order, memory) = ordered,
+                Next::Wait(_) | Next::Idle => break,
+            }
         }
+        drop((shard, transport));
+        next = idle.wait().await;
     }
 }
 

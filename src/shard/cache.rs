@@ -19,24 +19,25 @@ struct CachedBatch {
     segment: u32,
     offset: u32,
     blocks: Bytes,
+    memory_bytes: usize,
 }
 
 impl Cache {
-    /// Holding at most `bytes_max` bytes.
+    /// Holding at most `bytes_max` bytes of memory.
     pub fn new(bytes_max: usize) -> Self {
         Self { bytes_max, ..Self::default() }
     }
 
-    /// Keeps a batch just written. Batches come in the order of the log.
-    pub fn push(&mut self, segment: u32, offset: u32, blocks: Bytes) {
-        if blocks.len() > self.bytes_max {
+    /// Keeps a batch just written, which takes `memory_bytes`. Batches come in the order of the log.
+    pub fn push(&mut self, segment: u32, offset: u32, blocks: Bytes, memory_bytes: usize) {
+        if memory_bytes > self.bytes_max {
             return;
         }
-        self.bytes += blocks.len();
-        self.batches.push_back(CachedBatch { segment, offset, blocks });
+        self.bytes += memory_bytes;
+        self.batches.push_back(CachedBatch { segment, offset, blocks, memory_bytes });
         while self.bytes > self.bytes_max {
             let oldest = self.batches.pop_front().expect("the newest alone is not too much");
-            self.bytes -= oldest.blocks.len();
+            self.bytes -= oldest.memory_bytes;
         }
     }
 
@@ -78,16 +79,16 @@ mod tests {
     #[test]
     fn a_record_is_found_in_its_batch_until_the_batch_is_pushed_out() {
         let mut cache = Cache::new(16);
-        cache.push(1, 4096, Bytes::from_static(b"abcdefgh"));
-        cache.push(2, 4096, Bytes::from_static(b"ABCDEFGH"));
+        cache.push(1, 4096, Bytes::from_static(b"abcdefgh"), 8);
+        cache.push(2, 4096, Bytes::from_static(b"ABCDEFGH"), 8);
         assert_eq!(cache.get(at(1, 4098)), Some(Bytes::from_static(b"cd")));
         assert_eq!(cache.get(at(2, 4102)), Some(Bytes::from_static(b"GH")));
         for missing in [at(0, 4096), at(1, 0), at(1, 4103), at(2, 4104), at(3, 4096)] {
             assert_eq!(cache.get(missing), None, "{missing:?}");
         }
-        cache.push(2, 8192, Bytes::from_static(b"xy"));
+        cache.push(2, 8192, Bytes::from_static(b"xy"), 2);
         assert_eq!(cache.get(at(1, 4096)), None);
-        cache.push(2, 12288, Bytes::from_static(b"longer than all of it"));
+        cache.push(2, 12288, Bytes::from_static(b"of longer memory"), 17);
         assert_eq!((cache.get(at(2, 12288)), cache.get(at(2, 8192))), (None, Some(Bytes::from_static(b"xy"))));
     }
 }

@@ -249,7 +249,8 @@ impl<D: Disk> Shard<D> {
 
     fn apply_durable(&self, sealed: &Sealed) {
         let segment = sealed.position.segment;
-        self.cache.borrow_mut().push(segment, sealed.position.offset, sealed.blocks.clone());
+        let offset = sealed.position.offset;
+        self.cache.borrow_mut().push(segment, offset, sealed.blocks.clone(), sealed.memory_bytes);
         let mut state = self.state.borrow_mut();
         for (at, header, payload) in sealed.iter() {
             let payload = Payload::decode(header.kind, payload).expect("written by this process");

@@ -86,7 +86,9 @@ impl Batch {
             record::seal(&mut self.buffer[*start as usize..], position.plus(*start));
         }
         self.buffer.pad_to(BLOCK_BYTES);
-        Sealed { blocks: Bytes::from_owner(self.buffer), records: self.records, messages: self.messages, position }
+        let memory_bytes = self.buffer.capacity();
+        let blocks = Bytes::from_owner(self.buffer);
+        Sealed { blocks, memory_bytes, records: self.records, messages: self.messages, position }
     }
 
     /// What must still be written if this batch cannot be: outcomes are facts, new messages are refused.
@@ -101,6 +103,8 @@ impl Batch {
 pub struct Sealed {
     /// Whole blocks.
     pub blocks: Bytes,
+    /// What they are part of, in bytes of memory.
+    pub memory_bytes: usize,
     /// Where they stand.
     pub position: Position,
     records: Vec<u32>,

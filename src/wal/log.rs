@@ -33,7 +33,7 @@ pub struct Log<D: Disk> {
     appended: Notify,
     queued_bytes: Cell<usize>,
     room: Cell<usize>,
-    /// What the last batch needed, for the next one.
+    /// What the batches before needed, for the next one.
     capacity: Cell<usize>,
     failing: Cell<bool>,
     begun: Notify,
@@ -211,7 +211,9 @@ impl<D: Disk> Log<D> {
                 continue;
             };
             let queued = batch.bytes();
-            self.capacity.set(queued.next_power_of_two().clamp(BATCH_START_BYTES, BATCH_BYTES));
+            // Batches of messages and of their outcomes take turns: small ones are forgotten faster than large ones.
+            let capacity = queued.next_power_of_two().max(self.capacity.get() / 2);
+            self.capacity.set(capacity.clamp(BATCH_START_BYTES, BATCH_BYTES));
             self.commit(&mut writer, batch, &gate, durable).await?;
             self.queued_bytes.update(|bytes| bytes - queued);
             self.room.set(writer.room());

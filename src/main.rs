@@ -9,6 +9,10 @@ use dispatcher::config::Loaded;
 use dispatcher::inspect::{self, LogCommand, Verdict};
 use dispatcher::{dead, demo, server, telemetry};
 
+/// Each message takes memory that is too large for the quick lists of glibc's allocator (records, buffers of answers).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A variable, an address or the log cannot be used.
 const UNUSABLE: u8 = 2;
 /// A log was read and something in it is damaged.

@@ -5,6 +5,8 @@ COMMIT=$(git rev-parse --short HEAD)$(git diff --quiet HEAD -- src || echo -dirt
 USER_HZ=$(getconf CLK_TCK)
 DAEMON=
 SINK=
+# What the daemon runs under, if anything.
+UNDER=()
 
 stop_one() {
     [ -n "$1" ] || return 0
@@ -46,7 +48,7 @@ start_sink() {
 start_daemon() {
     : >"$WORK/daemon.out"
     env TRANSACTION_LOG="$WORK/log" LISTEN=127.0.0.1:0 ADMIN_LISTEN=127.0.0.1:0 LOG_FORMAT=json "$@" \
-        taskset -c "$DAEMON_CORES" target/release/dispatcher 2>"$WORK/daemon.out" &
+        taskset -c "$DAEMON_CORES" "${UNDER[@]}" target/release/dispatcher 2>"$WORK/daemon.out" &
     DAEMON=$!
     await "$WORK/daemon.out" '"message":"listening"' 60
     TARGET=$(listening listen)

@@ -66,6 +66,30 @@ cpu_ticks() {
     sed 's/.*) //' "/proc/$DAEMON/stat" | awk '{ print $12 + $13 }'
 }
 
+# CPU time in nanoseconds of the processes whose ids are the arguments, summed: each one's CPU clock (clock_getcpuclockid(3)
+# says how a process id becomes a clock id), which counts threads that ended, as /proc/<pid>/task does not, and has no ticks
+# of 10 ms, as /proc/<pid>/stat does.
+cpu_ns() {
+    perl -MTime::HiRes=clock_gettime -e '
+        my $sum = 0;
+        for (@ARGV) {
+            my $seconds = clock_gettime((-$_ - 1) * 8 + 2);
+            $seconds >= 0 or die "no process $_\n";
+            $sum += $seconds;
+        }
+        printf "%.0f\n", $sum * 1e9' "$@"
+}
+
+# Flushes and bytes written so far by the disk that $WORK is on, for whomever: Documentation/block/stat.rst of the kernel.
+# The whole disk's, since partitions count no flushes; zeros where there is no disk, as on tmpfs.
+device_flushes_and_bytes() {
+    local name device
+    name=$(basename "$(realpath "$(df --output=source "$WORK" | tail -n 1)")")
+    device=$(realpath "/sys/class/block/$name" 2>/dev/null || true)
+    [ ! -e "$device/partition" ] || device=$(dirname "$device")
+    awk '{ printf "%s %.0f\n", $16, $7 * 512 }' "$device/stat" 2>/dev/null || echo 0 0
+}
+
 write_bytes() {
     awk '/^write_bytes/ { print $2 }' "/proc/$DAEMON/io"
 }

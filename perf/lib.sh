@@ -122,6 +122,6 @@ describe() {
 }
 
 build() {
-    cargo build --release --locked --bin dispatcher --example load --example sink
+    cargo build --release --locked --bin dispatcher --example load --example sink --example watch
     mkdir -p "$WORK" perf/results
 }

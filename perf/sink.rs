@@ -5,21 +5,26 @@
 
 use std::cell::RefCell;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use clap::Parser;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_rustls::TlsAcceptor;
 
 mod clock;
 #[path = "sink/request.rs"]
 mod request;
+mod table;
 #[path = "sink/tally.rs"]
 mod tally;
+#[path = "sink/tls.rs"]
+mod tls;
 
 use request::{Parsed, Request};
 use tally::Tally;
@@ -30,6 +35,12 @@ struct Options {
     /// Where to listen, may be given several times; port 0 takes a free one and prints it.
     #[arg(long, default_value = "127.0.0.1:9000")]
     listen: Vec<String>,
+    /// A PEM file with its certificate: it then speaks TLS to whoever begins with a handshake, and still plain HTTP to others.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// A PEM file with the key of --tls-cert.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Waits this long before it answers, in milliseconds.
     #[arg(long, default_value_t = 0)]
     delay_ms: u64,
@@ -49,6 +60,7 @@ struct Sink {
     fail_percent: u8,
     succeeds: bool,
     answer: Vec<u8>,
+    tls: Option<TlsAcceptor>,
     tally: RefCell<Tally>,
 }
 
@@ -65,11 +77,16 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: &Options) -> io::Result<()> {
+    let tls = match (&options.tls_cert, &options.tls_key) {
+        (Some(certificate), Some(key)) => Some(tls::acceptor(certificate, key)?),
+        _ => None,
+    };
     let sink = Rc::new(Sink {
         delay: Duration::from_millis(options.delay_ms),
         fail_percent: options.fail_percent,
         succeeds: (200..300).contains(&options.status),
         answer: answer(options.status),
+        tls,
         tally: RefCell::new(Tally::default()),
     });
     for address in &options.listen {
@@ -93,7 +110,7 @@ async fn accept(listener: TcpListener, sink: Rc<Sink>) {
         match listener.accept().await {
             Ok((stream, _)) => {
                 sink.tally.borrow_mut().connections += 1;
-                tokio::task::spawn_local(serve(stream, Rc::clone(&sink)));
+                tokio::task::spawn_local(greet(stream, Rc::clone(&sink)));
             }
             // Out of descriptors: the backlog holds the others until one is free.
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -112,9 +129,21 @@ fn answer(status: u16) -> Vec<u8> {
     format!("HTTP/1.1 {status} {}\r\nContent-Length: 0\r\n\r\n", reason.unwrap_or("Status")).into_bytes()
 }
 
-/// One connection to its end. Its errors are the dispatcher's to notice.
-async fn serve(mut stream: TcpStream, sink: Rc<Sink>) {
+/// One connection from its handshake to its end. Its errors are the dispatcher's to notice.
+async fn greet(stream: TcpStream, sink: Rc<Sink>) {
     let _ = stream.set_nodelay(true);
+    let Some(tls) = &sink.tls else { return serve(stream, &sink).await };
+    let mut first = [0];
+    if stream.peek(&mut first).await.is_ok() && first == [tls::HANDSHAKE] {
+        if let Ok(stream) = tls.accept(stream).await {
+            serve(stream, &sink).await;
+        }
+    } else {
+        serve(stream, &sink).await;
+    }
+}
+
+async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, sink: &Sink) {
     let mut input = BytesMut::with_capacity(READ_BYTES);
     let mut output = Vec::new();
     while stream.read_buf(&mut input).await.is_ok_and(|bytes| bytes > 0) {
@@ -143,7 +172,8 @@ async fn serve(mut stream: TcpStream, sink: Rc<Sink>) {
         if !sink.delay.is_zero() {
             tokio::time::sleep(sink.delay).await;
         }
-        if stream.write_all(&output).await.is_err() || !open {
+        // The flush matters to TLS alone, which may keep what was written in a buffer of its own.
+        if stream.write_all(&output).await.is_err() || stream.flush().await.is_err() || !open {
             return;
         }
         output.clear();

@@ -4,16 +4,18 @@ use std::time::Instant;
 
 use hdrhistogram::Histogram;
 
-use super::clock;
+use super::clock::Anchor;
+use super::table;
 
 /// Messages whose times are remembered; later ones are counted and verified, not timed.
-const TIMED_MAX: u64 = 1 << 22;
+const TIMED_MAX: u64 = 1 << 24;
 /// Longest time told apart, in nanoseconds: 10 minutes.
 const TIME_NS_MAX: u64 = 600_000_000_000;
 
 /// Times of acknowledged messages by sequence number, in nanoseconds of the monotonic clock; 0 where there is none.
 #[derive(Default)]
 pub struct Times {
+    anchor: Anchor,
     due_ns: Vec<u64>,
     acknowledged_ns: Vec<u64>,
 }
@@ -25,12 +27,11 @@ impl Times {
             return;
         }
         let at = usize::try_from(id).expect("bounded by TIMED_MAX");
-        if self.due_ns.len() <= at {
-            self.due_ns.resize((at + 1).next_power_of_two(), 0);
-            self.acknowledged_ns.resize(self.due_ns.len(), 0);
-        }
-        self.due_ns[at] = clock::ns_of(due);
-        self.acknowledged_ns[at] = clock::ns_of(now);
+        let expected = usize::try_from(TIMED_MAX).expect("a count in memory");
+        table::grow(&mut self.due_ns, at, expected);
+        table::grow(&mut self.acknowledged_ns, at, expected);
+        self.due_ns[at] = self.anchor.ns_of(due);
+        self.acknowledged_ns[at] = self.anchor.ns_of(now);
     }
 
     /// Adds what another thread remembers.
@@ -48,7 +49,7 @@ impl Times {
     /// had come by `end`. One that came before its sender had read the 202 came after 0.
     pub fn summarize(&self, arrivals: &[u8], end: Instant, summary: &mut serde_json::Value) {
         let (words, _) = arrivals.as_chunks();
-        let in_time = 1..=clock::ns_of(end);
+        let in_time = 1..=self.anchor.ns_of(end);
         let by_the_end = words.iter().filter(|word| in_time.contains(&u64::from_le_bytes(**word))).count();
         summary["delivered_by_the_end"] = by_the_end.into();
         for (name, since) in [("after_due_ms", &self.due_ns), ("after_202_ms", &self.acknowledged_ns)] {

@@ -6,11 +6,15 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use super::arrivals::Times;
+use super::series::Series;
+use super::table;
 
 /// Longest latency told apart, in nanoseconds: 10 minutes.
 const LATENCY_NS_MAX: u64 = 600_000_000_000;
 /// Ids remembered; acknowledgements past these are counted but cannot be verified.
 const IDS_MAX: u64 = 1 << 30;
+/// As many are foreseen.
+const IDS_EXPECTED: usize = 1 << 24;
 
 /// A message that was sent.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +25,8 @@ pub struct Asked {
     pub due: Instant,
     /// When it was sent.
     pub sent: Instant,
+    /// It is for an origin that is not verified.
+    pub beside: bool,
 }
 
 /// Everything counted by one thread, or by all.
@@ -39,6 +45,10 @@ pub struct Tally {
     pub refusal_ns: Histogram<u64>,
     /// When messages were due and acknowledged.
     pub times: Times,
+    /// Latencies second by second, if they are asked for.
+    pub series: Option<Series>,
+    /// 2xx answers to messages for origins that are not verified.
+    acknowledged_beside: u64,
     acknowledged: Vec<u64>,
 }
 
@@ -47,27 +57,50 @@ impl Default for Tally {
         let histogram = || Histogram::new_with_max(LATENCY_NS_MAX, 3).expect("bounds and digits are valid");
         let (statuses, times, acknowledged) = (BTreeMap::new(), Times::default(), Vec::new());
         let (latency_ns, refusal_ns) = (histogram(), histogram());
-        Self { sent: 0, broken: 0, connect_errors: 0, statuses, latency_ns, refusal_ns, times, acknowledged }
+        let (series, acknowledged_beside, sent, broken, connect_errors) = (None, 0, 0, 0, 0);
+        Self {
+            sent,
+            broken,
+            connect_errors,
+            statuses,
+            latency_ns,
+            refusal_ns,
+            times,
+            series,
+            acknowledged_beside,
+            acknowledged,
+        }
     }
 }
 
 impl Tally {
+    /// One that also keeps a series, if there is one to keep.
+    pub fn with(series: Option<Series>) -> Self {
+        Self { series, ..Self::default() }
+    }
+
     /// Counts an answer that has come `now`.
     pub fn answer(&mut self, asked: Asked, status: u16, now: Instant) {
-        let Asked { id, due, sent } = asked;
+        let Asked { id, due, sent, beside } = asked;
         let ns_since = |then| u64::try_from(now.saturating_duration_since(then).as_nanos()).unwrap_or(u64::MAX);
         *self.statuses.entry(status).or_default() += 1;
         if !(200..300).contains(&status) {
             self.refusal_ns.saturating_record(ns_since(sent));
             return;
         }
-        self.latency_ns.saturating_record(ns_since(due));
+        let latency_ns = ns_since(due);
+        self.latency_ns.saturating_record(latency_ns);
+        if let Some(series) = &mut self.series {
+            series.record(due, latency_ns);
+        }
+        if beside {
+            self.acknowledged_beside += 1;
+            return;
+        }
         self.times.acknowledge(id, due, now);
         if id < IDS_MAX {
             let word = usize::try_from(id / 64).expect("bounded by IDS_MAX");
-            if self.acknowledged.len() <= word {
-                self.acknowledged.resize((word + 1).next_power_of_two(), 0);
-            }
+            table::grow(&mut self.acknowledged, word, IDS_EXPECTED / 64);
             self.acknowledged[word] |= 1 << (id % 64);
         }
     }
@@ -75,6 +108,11 @@ impl Tally {
     /// 2xx answers.
     pub fn acknowledged(&self) -> u64 {
         self.statuses.range(200..300).map(|(_, count)| count).sum()
+    }
+
+    /// 2xx answers to messages that the sink is to have seen.
+    pub fn to_be_seen(&self) -> u64 {
+        self.acknowledged() - self.acknowledged_beside
     }
 
     /// Requests without an answer.
@@ -97,7 +135,11 @@ impl Tally {
         for (status, count) in &other.statuses {
             *self.statuses.entry(*status).or_default() += count;
         }
+        self.acknowledged_beside += other.acknowledged_beside;
         self.times.merge(&other.times);
+        if let (Some(mine), Some(theirs)) = (&mut self.series, &other.series) {
+            mine.merge(theirs);
+        }
         self.latency_ns.add(&other.latency_ns).expect("both have the same bounds");
         self.refusal_ns.add(&other.refusal_ns).expect("both have the same bounds");
         if self.acknowledged.len() < other.acknowledged.len() {
@@ -142,15 +184,16 @@ mod tests {
     #[test]
     fn an_acknowledged_id_the_sink_has_not_seen_is_missing_whoever_else_came() {
         let (mut mine, mut other, now) = (Tally::default(), Tally::default(), dispatcher::time::monotonic_now());
-        let asked = |id| Asked { id, due: now, sent: now };
+        let asked = |id| Asked { id, due: now, sent: now, beside: false };
         for id in [0, 64, 130] {
             mine.answer(asked(id), 202, now);
         }
         other.answer(asked(1), 503, now);
         other.answer(asked(3), 202, now);
+        other.answer(Asked { beside: true, ..asked(5) }, 202, now);
         mine.merge(&other);
         let seen: Vec<u8> = [0b1011_u64, 1, 0].iter().flat_map(|word| word.to_le_bytes()).collect();
-        assert_eq!((mine.acknowledged(), mine.missing(&seen)), (4, 1));
+        assert_eq!((mine.acknowledged(), mine.to_be_seen(), mine.missing(&seen)), (5, 4, 1));
         assert_eq!(mine.missing(&[]), 4);
     }
 }

@@ -9,15 +9,16 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use dispatcher::time::monotonic_now;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
-use tokio::io::AsyncWriteExt;
 use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::answer::Answer;
-use super::message::Template;
+use super::message::Mix;
 use super::pace::Pace;
 use super::tally::{Asked, Tally};
+use super::tls::Tls;
 
 /// How long answers are waited for after the last message was sent.
 const ANSWERS_WAIT: Duration = Duration::from_secs(30);
@@ -27,31 +28,30 @@ const CONNECT_TRIES: u32 = 50;
 /// First size of a connection's read buffer, in bytes.
 const READ_BYTES: usize = 16 << 10;
 
-/// What the tasks of a thread share.
-pub struct Thread {
-    /// Where to connect.
+/// Where connections of a thread go, and how.
+#[derive(Clone)]
+pub struct Route {
+    /// Host and port.
     pub target: String,
+    /// TLS, if it is spoken there.
+    pub tls: Option<Tls>,
     /// Requests in flight on one connection.
     pub pipeline: usize,
-    /// What is sent, in turns.
-    pub templates: Vec<Template>,
-    /// When.
-    pub pace: RefCell<Pace>,
-    /// What came of it.
-    pub tally: RefCell<Tally>,
+}
+
+/// What the tasks of a thread share.
+pub struct Thread {
+    route: Route,
+    mix: Mix,
+    pace: RefCell<Pace>,
+    tally: RefCell<Tally>,
     due: Notify,
 }
 
 impl Thread {
-    /// Nothing is sent before [`Thread::run`].
-    pub fn new(target: String, pipeline: usize, templates: Vec<Template>, pace: Pace) -> Self {
-        let (pace, tally) = (RefCell::new(pace), RefCell::default());
-        Self { target, pipeline, templates, pace, tally, due: Notify::new() }
-    }
-
-    fn template(&self, id: u64) -> &Template {
-        let turn = id % u64::try_from(self.templates.len()).expect("a count");
-        &self.templates[usize::try_from(turn).expect("below a length")]
+    /// Sends `mix` as `pace` says and counts in `tally`; nothing is sent before [`Thread::run`].
+    pub fn new(route: Route, mix: Mix, pace: Pace, tally: Tally) -> Self {
+        Self { route, mix, pace: RefCell::new(pace), tally: RefCell::new(tally), due: Notify::new() }
     }
 
     /// Runs to the end of the plan and returns what came of it.
@@ -104,56 +104,61 @@ async fn pacer(thread: &Thread) -> io::Result<()> {
 async fn connection(thread: Rc<Thread>) {
     let mut tries = 0;
     while tries < CONNECT_TRIES && !thread.pace.borrow().is_finished(monotonic_now()) {
-        match TcpStream::connect(&thread.target).await {
-            Ok(stream) => {
-                tries = 0;
-                let _ = stream.set_nodelay(true);
-                if exchange(stream, &thread).await.is_err() {
-                    thread.tally.borrow_mut().broken += 1;
-                }
-            }
-            Err(_) => {
-                tries += 1;
-                thread.tally.borrow_mut().connect_errors += 1;
-                tokio::time::sleep(CONNECT_PAUSE).await;
-            }
+        let Ok(stream) = TcpStream::connect(&thread.route.target).await else {
+            tries += 1;
+            thread.tally.borrow_mut().connect_errors += 1;
+            tokio::time::sleep(CONNECT_PAUSE).await;
+            continue;
+        };
+        tries = 0;
+        let _ = stream.set_nodelay(true);
+        let ended = match &thread.route.tls {
+            None => exchange(stream, &thread).await,
+            Some(tls) => match tls.connector.connect(tls.server.clone(), stream).await {
+                Ok(stream) => exchange(stream, &thread).await,
+                Err(error) => Err(error),
+            },
+        };
+        if ended.is_err() {
+            thread.tally.borrow_mut().broken += 1;
         }
     }
 }
 
 /// Sends and reads answers until the plan is at its end (`Ok`) or the connection is.
-async fn exchange(mut stream: TcpStream, thread: &Thread) -> io::Result<()> {
-    let mut asked: VecDeque<Asked> = VecDeque::with_capacity(thread.pipeline);
+async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, thread: &Thread) -> io::Result<()> {
+    let pipeline = thread.route.pipeline;
+    let mut asked: VecDeque<Asked> = VecDeque::with_capacity(pipeline);
     let mut output = Vec::new();
     let mut input = BytesMut::with_capacity(READ_BYTES);
     loop {
         let mut now = monotonic_now();
-        while asked.len() < thread.pipeline
+        while asked.len() < pipeline
             && let Some((id, due)) = thread.pace.borrow_mut().take(now)
         {
-            thread.template(id).append(id, &mut output);
-            asked.push_back(Asked { id, due, sent: now });
+            let beside = thread.mix.append(id, &mut output);
+            asked.push_back(Asked { id, due, sent: now, beside });
             thread.tally.borrow_mut().sent += 1;
             now = monotonic_now();
         }
         if !output.is_empty() {
             stream.write_all(&output).await?;
+            // This matters to TLS alone, which may keep what was written in a buffer of its own.
+            stream.flush().await?;
             output.clear();
         }
         if asked.is_empty() && thread.pace.borrow().is_finished(now) {
             return Ok(());
         }
-        let room = asked.len() < thread.pipeline && !thread.pace.borrow().is_finished(now);
-        tokio::select! {
+        let room = asked.len() < pipeline && !thread.pace.borrow().is_finished(now);
+        // A read that is dropped here has taken nothing: it is cancel-safe.
+        let read = tokio::select! {
             biased;
-            readable = stream.readable() => readable?,
+            read = stream.read_buf(&mut input) => read?,
             () = thread.due.notified(), if room => continue,
-        }
-        match stream.try_read_buf(&mut input) {
-            Ok(0) => return if asked.is_empty() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) },
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(error) => return Err(error),
+        };
+        if read == 0 {
+            return if asked.is_empty() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
         }
         match settle(&mut input, &mut asked, thread)? {
             Settled::Closes => return Ok(()),

@@ -10,8 +10,8 @@ const REQUEST_BYTES_MAX: usize = 256 << 20;
 pub struct Request<'a> {
     /// Its target.
     pub path: &'a str,
-    /// `X-Dispatcher-Message-Id`.
-    pub message_id: Option<u128>,
+    /// `X-Dispatcher-Message-Id`, as it stands there; empty if it does not.
+    pub message_id: &'a [u8],
     /// `X-Load-Id`: the load generator's sequence number.
     pub load_id: Option<u64>,
     /// `X-Load-Crc`: CRC-32C of the body, as hexadecimal digits.
@@ -51,7 +51,7 @@ pub fn parse(input: &[u8]) -> Parsed<'_> {
     let path = head.path.unwrap_or("/");
     let mut request = Request {
         path,
-        message_id: None,
+        message_id: b"",
         load_id: None,
         crc: None,
         maybe_duplicate: false,
@@ -72,9 +72,7 @@ pub fn parse(input: &[u8]) -> Parsed<'_> {
             17 if named(field, "transfer-encoding") => return BAD,
             9 if named(field, "x-load-id") => request.load_id = value.parse().ok(),
             10 if named(field, "x-load-crc") => request.crc = u32::from_str_radix(value, 16).ok(),
-            23 if named(field, "x-dispatcher-message-id") => {
-                request.message_id = uuid::Uuid::try_parse_ascii(field.value).ok().map(|id| id.as_u128());
-            }
+            23 if named(field, "x-dispatcher-message-id") => request.message_id = field.value,
             28 if named(field, "x-dispatcher-maybe-duplicate") => request.maybe_duplicate = true,
             _ => {}
         }
@@ -83,6 +81,13 @@ pub fn parse(input: &[u8]) -> Parsed<'_> {
     match input.get(head_bytes..request.bytes) {
         Some(body) => Parsed::Complete(Request { body, ..request }),
         None => Parsed::Partial(request.bytes),
+    }
+}
+
+impl Request<'_> {
+    /// The id that the dispatcher gave it; parsed here, because only requests without a sequence number are told apart by it.
+    pub fn message_id(&self) -> Option<u128> {
+        uuid::Uuid::try_parse_ascii(self.message_id).ok().map(|id| id.as_u128())
     }
 }
 
@@ -107,7 +112,7 @@ mod tests {
         let Parsed::Complete(request) = parse(REQUEST) else { panic!("complete") };
         assert_eq!((request.bytes, request.body, request.path), (whole, b"abc".as_slice(), "/x"));
         assert_eq!((request.load_id, request.crc, request.maybe_duplicate), (Some(42), Some(0x00C0_FFEE), true));
-        assert_eq!(request.message_id, Some(0x0189_0a5d_ac96_774b_bcce_b302_099a_8057));
+        assert_eq!(request.message_id(), Some(0x0189_0a5d_ac96_774b_bcce_b302_099a_8057));
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! What came: counts, the ids seen, and whether bodies were intact.
 
-use dispatcher::time::monotonic_now;
 use hashbrown::HashSet;
 
 use super::clock;
 use super::request::Request;
+use super::table;
 
 /// Ids told apart. Past these, deliveries are still counted but no longer as unique or duplicate.
 const MESSAGE_IDS_MAX: usize = 1 << 24;
 const LOAD_IDS_MAX: u64 = 1 << 30;
 /// Of so many of them the time of arrival is kept.
-const TIMED_MAX: usize = 1 << 22;
+const TIMED_MAX: usize = 1 << 24;
 
 /// Everything counted since the start or the last reset.
 #[derive(Default)]
@@ -25,6 +25,7 @@ pub struct Tally {
     body_bytes: u64,
     maybe_duplicates: u64,
     checksum_errors: u64,
+    /// Only of messages without a sequence number: the bits of those are cheaper than a set.
     message_ids: HashSet<u128>,
     message_id_repeats: u64,
     load_ids: Vec<u64>,
@@ -59,21 +60,20 @@ impl Tally {
             return;
         }
         self.delivered += 1;
-        if let Some(id) = request.message_id
+        if let Some(id) = request.load_id {
+            if id < LOAD_IDS_MAX {
+                self.see(id);
+            }
+        } else if let Some(id) = request.message_id()
             && self.message_ids.len() < MESSAGE_IDS_MAX
         {
             self.message_id_repeats += u64::from(!self.message_ids.insert(id));
-        }
-        if let Some(id) = request.load_id.filter(|id| *id < LOAD_IDS_MAX) {
-            self.see(id);
         }
     }
 
     fn see(&mut self, id: u64) {
         let word = usize::try_from(id / 64).expect("bounded by LOAD_IDS_MAX");
-        if self.load_ids.len() <= word {
-            self.load_ids.resize((word + 1).next_power_of_two(), 0);
-        }
+        table::grow(&mut self.load_ids, word, TIMED_MAX / 64);
         let bit = 1 << (id % 64);
         if self.load_ids[word] & bit == 0 {
             self.load_ids[word] |= bit;
@@ -89,10 +89,8 @@ impl Tally {
         if at >= TIMED_MAX {
             return;
         }
-        if self.arrived_ns.len() <= at {
-            self.arrived_ns.resize((at + 1).next_power_of_two(), 0);
-        }
-        self.arrived_ns[at] = clock::ns_of(monotonic_now());
+        table::grow(&mut self.arrived_ns, at, TIMED_MAX);
+        self.arrived_ns[at] = clock::now_ns();
     }
 
     /// When each sequence number was first delivered: a little-endian word of 64 bits each, nanoseconds of the monotonic
@@ -129,11 +127,11 @@ impl Tally {
 mod tests {
     use super::*;
 
-    fn request(message_id: u128, load_id: u64, crc: u32) -> Request<'static> {
+    fn request(message_id: &'static [u8], load_id: Option<u64>, crc: u32) -> Request<'static> {
         Request {
             path: "/",
-            message_id: Some(message_id),
-            load_id: Some(load_id),
+            message_id,
+            load_id,
             crc: Some(crc),
             maybe_duplicate: false,
             close: false,
@@ -146,8 +144,12 @@ mod tests {
     fn repeats_and_damage_are_counted() {
         let mut tally = Tally::default();
         let crc = crc32c::crc32c(b"body");
-        for (message, load, crc) in [(1, 70, crc), (2, 70, crc), (1, 71, crc ^ 1)] {
-            tally.receive(&request(message, load, crc), true);
+        for (load, crc) in [(70, crc), (70, crc), (71, crc ^ 1)] {
+            tally.receive(&request(b"", Some(load), crc), true);
+        }
+        let ids = [b"01890a5d-ac96-774b-bcce-b302099a8057", b"01890a5d-ac96-774b-bcce-b302099a8058"];
+        for id in [ids[0], ids[1], ids[0]] {
+            tally.receive(&request(id, None, crc), true);
         }
         let summary = tally.summary();
         let counts = [
@@ -159,7 +161,7 @@ mod tests {
             "checksum_errors",
         ]
         .map(|name| summary[name].as_u64());
-        assert_eq!(counts, [3, 2, 1, 2, 1, 1].map(Some));
+        assert_eq!(counts, [6, 2, 1, 2, 1, 1].map(Some));
         assert_eq!(tally.seen()[8], 0b1100_0000);
         let arrivals = tally.arrivals();
         let (words, _) = arrivals.as_chunks::<8>();

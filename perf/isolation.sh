@@ -29,16 +29,12 @@ trap stop_all EXIT
 
 # Starts one sink that is all healthy destinations, and puts options of load that name them in ORIGINS.
 start_healthy() {
-    local number listen=()
+    local number addresses=()
     for number in $(seq "$HEALTHY"); do
-        listen+=(--listen "127.0.1.$number:0")
+        addresses+=("127.0.1.$number:0")
     done
-    : >"$WORK/sink.out"
-    taskset -c "$LOAD_CORES" target/release/examples/sink "${listen[@]}" >"$WORK/sink.out" &
-    SINK=$!
-    await "$WORK/sink.out" "^listening 127.0.1.$HEALTHY:"
-    mapfile -t ORIGINS < <(sed -n 's/^listening /--origin=/p' "$WORK/sink.out")
-    SUMMARY="http://${ORIGINS[0]#--origin=}/-/summary"
+    start_sinks "${addresses[@]}"
+    SUMMARY="http://$ADDRESS/-/summary"
 }
 
 # Starts a bad destination of kind $1 and puts its address in BAD.

@@ -43,6 +43,27 @@ start_sink() {
     ORIGIN=$(sed -n 's/^listening //p' "$WORK/sink.out" | head -n 1)
 }
 
+# Starts one sink with SINK_OPTIONS on all addresses in the arguments, on the cores in LOAD_CORES; puts options of load that
+# name them in ORIGINS, with SCHEME before each, and the first of them in ADDRESS.
+SINK_OPTIONS=()
+SCHEME=
+start_sinks() {
+    local address listen=()
+    for address in "$@"; do
+        listen+=(--listen "$address")
+    done
+    : >"$WORK/sink.out"
+    taskset -c "$LOAD_CORES" target/release/examples/sink "${listen[@]}" "${SINK_OPTIONS[@]}" >"$WORK/sink.out" &
+    SINK=$!
+    for _ in $(seq 200); do
+        [ "$(grep -c '^listening' "$WORK/sink.out")" -lt "$#" ] || break
+        sleep 0.05
+    done
+    mapfile -t ORIGINS < <(sed -n "s|^listening |--origin=$SCHEME|p" "$WORK/sink.out")
+    [ "${#ORIGINS[@]}" -eq "$#" ] || { echo "the sink does not listen" >&2 && return 1; }
+    ADDRESS=${ORIGINS[0]#--origin="$SCHEME"}
+}
+
 # Starts the daemon with the variables in the arguments, on the cores in DAEMON_CORES; puts its addresses in TARGET and
 # ADMIN. Its log stays as it is.
 start_daemon() {

@@ -35,9 +35,9 @@ FILE=${FILE:-perf/results/$(date +%F)-$COMMIT.tsv}
 DAEMON_CORES=0
 LOAD_CORES=1
 LOST=0
-# Of the row that comes: variables of the daemon, options of the sink, how the daemon calls it, options of load besides those
-# of the row's command, and whether the sink is away while it is measured.
-ENVIRONMENT=() SINK_OPTIONS=() SCHEME='' REACH=() AWAY=''
+# Of the row that comes, besides SINK_OPTIONS and SCHEME: variables of the daemon, options of load besides those of the row's
+# command, and whether the sink is away while it is measured.
+ENVIRONMENT=() REACH=() AWAY=''
 ROUND=1
 # Messages per second of the last row.
 DONE=
@@ -49,24 +49,6 @@ certificate() {
     [ -e "$WORK/cert.pem" ] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 \
         -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
         -keyout "$WORK/key.pem" -out "$WORK/cert.pem" 2>/dev/null
-}
-
-# Starts the sink with SINK_OPTIONS on the addresses in the arguments, and puts options of load that name them in ORIGINS.
-start_sinks() {
-    local address listen=()
-    for address in "$@"; do
-        listen+=(--listen "$address")
-    done
-    : >"$WORK/sink.out"
-    taskset -c "$LOAD_CORES" target/release/examples/sink "${listen[@]}" "${SINK_OPTIONS[@]}" >"$WORK/sink.out" &
-    SINK=$!
-    for _ in $(seq 200); do
-        [ "$(grep -c '^listening' "$WORK/sink.out")" -lt "$#" ] || break
-        sleep 0.05
-    done
-    mapfile -t ORIGINS < <(sed -n "s|^listening |--origin=$SCHEME|p" "$WORK/sink.out")
-    [ "${#ORIGINS[@]}" -eq "$#" ] || { echo "run.sh: the sink does not listen" >&2 && return 1; }
-    ADDRESS=${ORIGINS[0]#--origin="$SCHEME"}
 }
 
 # What is read before and after a row, on one line: CPU of the daemon and of the sink in nanoseconds, bytes that the daemon

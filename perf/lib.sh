@@ -7,6 +7,8 @@ DAEMON=
 SINK=
 # What the daemon runs under, if anything.
 UNDER=()
+# The processes that are measured, if it is not the daemon alone: see system_processes.
+SYSTEM=()
 
 stop_one() {
     [ -n "$1" ] || return 0
@@ -82,9 +84,25 @@ listening() {
     sed -n "s/.*\"message\":\"listening\".*\"$1\":\"\([^\"]*\)\".*/\1/p" "$WORK/daemon.out" | head -n 1
 }
 
-# CPU ticks of the daemon, its threads that ended included. The fields are counted behind the command's parenthesis.
+# The processes of the system under test: those in SYSTEM, or the daemon, and all that descend from them. A line each: pid,
+# CPU ticks of its own, and of its children that ended and were waited for. The fields are counted behind the command's
+# parenthesis.
+system_processes() {
+    # Processes that end meanwhile are none of the system's: what it forks, it waits for.
+    { cat /proc/[0-9]*/stat 2>/dev/null || true; } | sed 's/^\([0-9]*\) (.*) /\1 /' | awk -v roots="${SYSTEM[*]:-$DAEMON}" '
+        BEGIN { for (count = split(roots, root, " "); count; count--) ours[root[count]] = 1 }
+        { parent[$1] = $3; own[$1] = $13 + $14; ended[$1] = $15 + $16 }
+        END {
+            for (pid in parent) {
+                for (at = pid; at in parent && !(at in ours); at = parent[at]);
+                if (at in ours && pid in parent) print pid, own[pid], ended[pid]
+            }
+        }'
+}
+
+# CPU ticks of the system under test; of each process with its threads and children that ended.
 cpu_ticks() {
-    sed 's/.*) //' "/proc/$DAEMON/stat" | awk '{ print $12 + $13 }'
+    system_processes | awk '{ sum += $2 + $3 } END { printf "%.0f\n", sum }'
 }
 
 # CPU time in nanoseconds of the processes whose ids are the arguments, summed: each one's CPU clock (clock_getcpuclockid(3)
@@ -111,13 +129,25 @@ device_flushes_and_bytes() {
     awk '{ printf "%s %.0f\n", $16, $7 * 512 }' "$device/stat" 2>/dev/null || echo 0 0
 }
 
-write_bytes() {
-    awk '/^write_bytes/ { print $2 }' "/proc/$DAEMON/io"
+# What /proc tells of the processes of the system under test in file $1.
+system_files() {
+    local pid _
+    system_processes | while read -r pid _; do cat "/proc/$pid/$1" 2>/dev/null || true; done
 }
 
-# Resident memory of the daemon in KiB: VmRSS now, VmHWM the most so far.
+# Bytes that the system under test has sent to the disk; a process counts its children that ended.
+write_bytes() {
+    system_files io | awk '/^write_bytes/ { sum += $2 } END { printf "%.0f\n", sum }'
+}
+
+# Resident memory of the system under test in KiB: VmRSS now, VmHWM the most so far of each process. What processes may
+# share (files, shared memory) is counted once, as much as the one has that has most.
 resident() {
-    awk -v name="$1:" '$1 == name { print $2 }' "/proc/$DAEMON/status"
+    system_files status | awk -v name="$1:" '
+        $1 == name { all = $2 }
+        $1 == "RssFile:" { file = $2 }
+        $1 == "RssShmem:" { own += all - file - $2; files = file > files ? file : files; shared = $2 > shared ? $2 : shared }
+        END { printf "%.0f\n", own + files + shared }'
 }
 
 # The sum of a metric of the daemon over its labels.

@@ -1,0 +1,207 @@
+#!/usr/bin/env bash
+# Compares the dispatcher with what stores nothing (nginx), in
+# turns: each system once, then each again. See README.md for how to read it, peers/README.md for how each is set up.
+#
+# usage: perf/compare.sh [seconds per row] [rounds]
+# SYSTEMS, SCENARIOS: what to run (default all); WORK: where the logs are (default perf/work, on this disk); FILE: where the
+# results go. perf/peers/install.sh installs the other systems; one that is missing is left out.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+. perf/lib.sh
+. perf/peers/systems.sh
+
+SECONDS_EACH=${1:-10}
+ROUNDS=${2:-5}
+SYSTEMS=${SYSTEMS:-nginx_202 nginx_proxy dispatcher dispatcher_accept dispatcher_2_cores}
+SCENARIOS=${SCENARIOS:-disk closed_64 closed_256 closed_1000 open_200 open_5000 half}
+FILE=${FILE:-perf/results/$(date +%F)-$COMMIT-compare.tsv}
+# The whole system under test, server, ingress and worker, on one core; what measures it on another.
+DAEMON_CORES=0
+LOAD_CORES=1
+LOST=0
+# Messages per second of a system in this round's closed_64.
+declare -A CAPACITY=()
+# What a row needs of a started system: see peers/systems.sh.
+TARGET=
+VERIFY=yes
+OPTIONS=()
+
+stop_all() {
+    stop_system
+    stop
+}
+trap stop_all EXIT
+
+# Sectors written to the log's disk and flushes of it, by whomever; "- -" where the file system is on no one disk.
+disk_counters() {
+    local device
+    device=/sys/dev/block/$(stat -c %Hd:%Ld "$WORK")
+    # Flushes are counted for whole disks only.
+    [ ! -e "$device/partition" ] || device=$(realpath "$device")/..
+    awk '{ print $7, $16 }' "$device/stat" 2>/dev/null || echo "- -"
+}
+
+# Ticks in which the cores of the system under test were busy, whoever kept them so: the kernel's threads and interrupts too.
+busy_ticks() {
+    local core sum=0
+    for core in $(seq "${DAEMON_CORES%-*}" "${DAEMON_CORES#*-}"); do
+        sum=$((sum + $(awk -v core="cpu$core" '$1 == core { print $2 + $3 + $4 + $7 + $8 }' /proc/stat)))
+    done
+    echo "$sum"
+}
+
+note() {
+    echo "# round $ROUND, $*" | tee -a "$FILE"
+}
+
+# One row: a fresh system, a second to warm up, then the load. Arguments: scenario, system, options of load.
+row() {
+    local scenario=$1 system=$2 why
+    shift 2
+    VERIFY=yes
+    OPTIONS=()
+    start_sink 127.0.0.1:0
+    if "start_$system" 2>"$WORK/why.out"; then
+        measure "$scenario" "$system" "$@" || note "$scenario: $system failed; see above"
+    else
+        why=$(tail -n 1 "$WORK/why.out")
+        note "$scenario: $system left out: $why"
+    fi
+    stop_all
+}
+
+measure() {
+    local scenario=$1 system=$2 idle before after json load verify=() pending=0 attempts=0
+    shift 2
+    idle=$(resident VmRSS)
+    load=(taskset -c "$LOAD_CORES" target/release/examples/load --target "$TARGET" "${OPTIONS[@]}" --json)
+    [ -z "$VERIFY" ] || verify=(--verify "http://$ORIGIN/-/summary")
+    "${load[@]}" --connections 64 --duration 1 "${verify[@]}" >/dev/null || return 1
+    curl -fsS "http://$ORIGIN/-/reset"
+    [ "$system" != dispatcher_accept ] || { pending=$(metric messages) && attempts=$(metric attempts_total); }
+    # What was written before is not to be sent to the disk during the row.
+    sync -f "$WORK"
+    before="$(cpu_ticks) $(busy_ticks) $(write_bytes) $(disk_counters)"
+    # The end status says whether anything was lost: a row with a loss is written, and then the run fails.
+    json=$("${load[@]}" "${verify[@]}" --duration "$SECONDS_EACH" "$@") || LOST=1
+    after="$(cpu_ticks) $(busy_ticks) $(write_bytes) $(disk_counters)"
+    [ -n "$json" ] || return 1
+    [ "$system" != dispatcher_accept ] || {
+        pending=$(($(metric messages) - pending))
+        attempts=$(($(metric attempts_total) - attempts))
+        [ "$pending" -ge "$(number acknowledged "$json")" ] || LOST=1
+        note "$scenario: $system: $pending messages wait; $attempts were attempted"
+    }
+    awk -v round="$ROUND" -v scenario="$scenario" -v system_name="$system" -v before="$before" -v after="$after" \
+        -v seconds="$(number seconds "$json")" -v waited="$(number waited_seconds "$json")" \
+        -v acknowledged="$(number acknowledged "$json")" -v delivered="$(number delivered "$json")" \
+        -v lost="$(number lost "$json")" -v duplicates="$(number duplicates "$json")" \
+        -v unanswered="$(number unanswered "$json")" -v p50="$(number p50 "$json")" -v p99="$(number p99 "$json")" \
+        -v p999="$(number 'p99\.9' "$json")" -v max="$(number max "$json")" -v idle="$idle" -v rss="$(resident VmHWM)" \
+        -v tick_us="$((1000000 / USER_HZ))" -v command="load ${OPTIONS[*]//$ORIGIN/SINK} $* --duration $SECONDS_EACH" '
+        function each(at, unit, digits) {
+            return now[at] == "-" ? "-" : sprintf("%.*f", digits, (now[at] - was[at]) * unit / messages)
+        }
+        function known(value) { return value == "" ? "-" : value }
+        BEGIN {
+            OFS = "\t"
+            split(before, was, " ")
+            split(after, now, " ")
+            # Where nothing is delivered, what is answered is done.
+            messages = delivered == "" ? acknowledged : delivered
+            if (messages == 0) messages = 1
+            print round, scenario, system_name, sprintf("%.0f", messages / (seconds + waited)), each(1, tick_us, 1), \
+                each(2, tick_us, 1), p50, p99, p999, max, sprintf("%.1f", idle / 1024), sprintf("%.1f", rss / 1024), \
+                each(3, 1, 0), each(4, 512, 0), each(5, 1, 3), acknowledged, known(delivered), known(lost), \
+                known(duplicates), unanswered, command
+        }' | tee -a "$FILE"
+    [ "$scenario" != closed_64 ] || CAPACITY[$system]=$(tail -n 1 "$FILE" | cut -f4)
+}
+
+# A row of the disk alone. Arguments: name, options of fio.
+disk_row() {
+    local name=$1 file=$WORK/fio.dat options json
+    shift
+    needs fio 2>"$WORK/why.out" || { note "disk left out: $(cat "$WORK/why.out")" && return; }
+    # Written once: what is measured is writes over written blocks.
+    [ -e "$file" ] || fio --name=fill --filename="$file" --size=256M --rw=write --bs=1M --direct=1 --end_fsync=1 >/dev/null
+    options=(--rw=write --direct=1 --sync=dsync --ioengine=psync "$@")
+    json=$(taskset -c "$DAEMON_CORES" fio --name="$name" --filename="$file" --size=256M --time_based \
+        --runtime=$((SECONDS_EACH < 5 ? SECONDS_EACH : 5)) --percentile_list=50:99:99.9 --output-format=json "${options[@]}")
+    awk -v round="$ROUND" -v name="$name" -v command="fio ${options[*]}" '
+        { gsub(/[",]/, "") }
+        $1 == "write" { ours = 1 }
+        $1 == "read" || $1 == "trim" || $1 == "sync" { ours = 0 }
+        ours && $1 == "iops" && !rate { rate = $3 }
+        ours && $1 == "clat_ns" { latency = 1 }
+        ours && latency && $1 == "max" && !max { max = $3 }
+        ours && latency && $1 ~ /^[0-9]+[.]0*[0-9]*$/ { at[$1 + 0] = $3 }
+        END {
+            OFS = "\t"
+            ms = 1e-6
+            print round, "disk", name, sprintf("%.0f", rate), "-", "-", sprintf("%.3f", at[50] * ms), \
+                sprintf("%.3f", at[99] * ms), sprintf("%.3f", at[99.9] * ms), sprintf("%.3f", max * ms), "-", "-", "-", \
+                "-", "-", "-", "-", "-", "-", "-", command
+        }' <<<"$json" | tee -a "$FILE"
+}
+
+# Every system in one scenario of this round.
+scenario() {
+    local scenario=$1 system rate
+    if [ "$scenario" = disk ]; then
+        disk_row disk_4k --bs=4k
+        disk_row disk_64k --bs=64k
+        # As often as the open loop sends: a disk that is seldom asked may answer later.
+        disk_row disk_4k_200 --bs=4k --rate_iops=200
+        return
+    fi
+    for system in $SYSTEMS; do
+        case $system:$scenario in
+        dispatcher_accept:closed_64 | dispatcher_2_cores:closed_64) ;;
+        dispatcher_accept:* | dispatcher_2_cores:*) continue ;;
+        esac
+        case $scenario in
+        closed_*)
+            row "$scenario" "$system" --connections "${scenario#closed_}"
+            continue
+            ;;
+        open_*) rate=${scenario#open_} ;;
+        half) rate=$((${CAPACITY[$system]:-0} / 2)) ;;
+        *) echo "compare.sh: no scenario is called $scenario" >&2 && exit 2 ;;
+        esac
+        if [ "$rate" -eq 0 ] || [ "${CAPACITY[$system]:-$rate}" -lt "$rate" ]; then
+            note "$scenario: $system left out: its closed_64 was ${CAPACITY[$system]:-not measured}/s"
+            continue
+        fi
+        row "$scenario" "$system" --connections 64 --rate "$rate"
+    done
+}
+
+# The versions of what is installed, on one line.
+versions() {
+    local package list=
+    for package in nginx redis-server postgresql-15 rabbitmq-server beanstalkd nats-server fio; do
+        list+=" $(dpkg-query -W -f '${Package} ${Version};' "$package" 2>/dev/null || true)"
+    done
+    echo "# systems:$list"
+}
+
+header() {
+    describe
+    versions
+    printf 'round\tscenario\tsystem\tdone/s\tcpu_us/message\tcore_us/message\tp50_ms\tp99_ms\tp99.9_ms\tmax_ms\trss_idle_mb\trss_mb\twrite_bytes/message\tdevice_bytes/message\tflushes/message\tacknowledged\tdelivered\tlost\tduplicates\tunanswered\tcommand\n'
+}
+
+ulimit -n "$(ulimit -Hn)"
+build
+header | tee "$FILE"
+for ROUND in $(seq "$ROUNDS"); do
+    for each in $SCENARIOS; do
+        scenario "$each"
+    done
+done
+rm -f "$WORK/fio.dat"
+perf/targets.sh "$FILE" | sed 's/^/# /' | tee -a "$FILE"
+echo "written to $FILE"
+[ "$LOST" -eq 0 ] || { echo "compare.sh: acknowledged messages are missing or damaged" >&2; exit 1; }

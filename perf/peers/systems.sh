@@ -1,0 +1,138 @@
+# shellcheck shell=bash disable=SC2034 # What is unused here, compare.sh uses.
+# The systems that perf/compare.sh compares: how each is started with a given origin, pinned to DAEMON_CORES, with its data
+# below $WORK. Sourced, not run.
+#
+# start_<system> puts the address to send to in TARGET, further options of load in OPTIONS, and the pids to measure and to
+# stop in SYSTEM; VERIFY is "" where nothing is delivered. It fails, with a line that says why, where the system cannot run.
+
+PATH=$PATH:/usr/sbin:/usr/local/sbin
+# How a process wants to be asked to end, where that is not TERM.
+declare -A STOP_SIGNAL=()
+STOP_SECONDS_MAX=20
+
+# A program that a system needs.
+needs() {
+    command -v "$1" >/dev/null || { echo "$1 is not installed (perf/peers/install.sh)" >&2 && return 1; }
+}
+
+# A port on which nothing listens, below those that the kernel gives away by itself. For servers that cannot take port 0
+# or do not say what they got.
+free_port() {
+    local port
+    while port=$((20000 + RANDOM % 10000)) && (: >"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
+    echo "$port"
+}
+
+# Waits until something accepts on port $1 of the loopback, up to $2 seconds.
+await_port() {
+    local _
+    for _ in $(seq $(($2 * 20))); do
+        (: >"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return
+        sleep 0.05
+    done
+    echo "nothing listens on port $1 after $2 s" >&2
+    return 1
+}
+
+# Runs a command as a part of the system under test; its output goes to $WORK/$1.out.
+launch() {
+    local output=$WORK/$1.out
+    shift
+    : >"$output"
+    taskset -c "$DAEMON_CORES" "$@" >"$output" 2>&1 &
+    SYSTEM+=($!)
+}
+
+has_ended() {
+    [ ! -e "/proc/$1" ] || grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null
+}
+
+# Stops what launch started, last first: an ingress before its store.
+stop_system() {
+    local at pid
+    for ((at = ${#SYSTEM[@]} - 1; at >= 0; at--)); do
+        pid=${SYSTEM[at]}
+        kill "-${STOP_SIGNAL[$pid]:-TERM}" "$pid" 2>/dev/null || true
+        for _ in $(seq $((STOP_SECONDS_MAX * 20))); do
+            has_ended "$pid" && break
+            sleep 0.05
+        done
+        has_ended "$pid" || kill -9 "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+    SYSTEM=()
+    DAEMON=
+}
+
+# nginx with one worker. $1: what location / does; $2: further blocks of http.
+start_nginx() {
+    local port directory
+    needs nginx || return 1
+    port=$(free_port)
+    directory=$(realpath "$WORK")/nginx
+    rm -rf "$directory"
+    mkdir -p "$directory"
+    cat >"$directory/nginx.conf" <<END
+daemon off;
+worker_processes 1;
+worker_rlimit_nofile $(ulimit -n);
+pid $directory/pid;
+error_log stderr;
+events { worker_connections 8192; }
+http {
+    access_log off;
+    client_body_temp_path $directory/body;
+    proxy_temp_path $directory/proxy;
+    fastcgi_temp_path $directory/fastcgi;
+    uwsgi_temp_path $directory/uwsgi;
+    scgi_temp_path $directory/scgi;
+    keepalive_requests 1000000000;
+    keepalive_time 1d;
+    $2
+    server {
+        listen 127.0.0.1:$port backlog=4096;
+        location / { $1 }
+    }
+}
+END
+    launch nginx nginx -e stderr -p "$directory" -c "$directory/nginx.conf"
+    await_port "$port" 10 || return 1
+    TARGET=127.0.0.1:$port
+}
+
+start_nginx_202() {
+    VERIFY=
+    start_nginx "return 202;" ""
+}
+
+start_nginx_proxy() {
+    start_nginx "proxy_pass http://sink; proxy_http_version 1.1; proxy_set_header Connection \"\";" \
+        "upstream sink { server $ORIGIN; keepalive 1024; keepalive_requests 1000000000; keepalive_time 1d; }"
+}
+
+# The dispatcher with the variables in the arguments.
+start_dispatcher_with() {
+    rm -rf "$WORK/log"
+    start_daemon "$@" || return 1
+    SYSTEM=("$DAEMON")
+}
+
+start_dispatcher() {
+    OPTIONS=(--origin "$ORIGIN")
+    start_dispatcher_with CORES=1
+}
+
+# On all cores, those of load and sink too: only its CPU time per message says something.
+start_dispatcher_2_cores() {
+    local DAEMON_CORES=0-1
+    OPTIONS=(--origin "$ORIGIN")
+    start_dispatcher_with CORES=2
+}
+
+# Accepts and delivers nothing: nothing listens at the origin, the first failure, in the warm-up, opens its circuit, and
+# then a single message is tried after 1, 2, 4, … 60 s, however many wait. Its messages may fill the log and the memory.
+start_dispatcher_accept() {
+    VERIFY=
+    OPTIONS=(--origin 127.0.0.1:1)
+    start_dispatcher_with CORES=1 BREAKER_FAILURES=1 ORIGIN_LOG_SHARE=1 MAX_MEMORY=2GiB
+}

@@ -16,6 +16,12 @@ pub const BATCH_BYTES: usize = 1 << 20;
 /// does not hold a large buffer in the cache, and at a high rate none has to grow.
 pub const BATCH_START_BYTES: usize = 8 << 10;
 
+/// Memory of buffers that a thread keeps for the next ones: so many, and so many bytes in all. Batches come in two or three
+/// sizes at a time.
+pub const BUFFERS_KEPT_MAX: usize = 4;
+/// See [`BUFFERS_KEPT_MAX`].
+pub const BUFFERS_KEPT_BYTES: usize = 1 << 20;
+
 /// While no segment can be added, records are gathered for this long before they are written, in milliseconds.
 pub const GATHER_MS: u64 = 10;
 

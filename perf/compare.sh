@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compares the dispatcher with what stores nothing (nginx), in
+# Compares the dispatcher with what stores nothing (nginx) and with durable queues behind an ingress and before a worker, in
 # turns: each system once, then each again. See README.md for how to read it, peers/README.md for how each is set up.
 #
 # usage: perf/compare.sh [seconds per row] [rounds]
@@ -13,7 +13,8 @@ cd "$(dirname "$0")/.."
 
 SECONDS_EACH=${1:-10}
 ROUNDS=${2:-5}
-SYSTEMS=${SYSTEMS:-nginx_202 nginx_proxy dispatcher dispatcher_accept dispatcher_2_cores}
+QUEUES=(redis postgres rabbitmq beanstalkd nats)
+SYSTEMS=${SYSTEMS:-nginx_202 nginx_proxy dispatcher dispatcher_accept dispatcher_2_cores ${QUEUES[*]}}
 SCENARIOS=${SCENARIOS:-disk closed_64 closed_256 closed_1000 open_200 open_5000 half}
 FILE=${FILE:-perf/results/$(date +%F)-$COMMIT-compare.tsv}
 # The whole system under test, server, ingress and worker, on one core; what measures it on another.
@@ -61,9 +62,10 @@ row() {
     shift 2
     VERIFY=yes
     OPTIONS=()
+    rm -f "$WORK/peer.out"
     start_sink 127.0.0.1:0
     if "start_$system" 2>"$WORK/why.out"; then
-        measure "$scenario" "$system" "$@" || note "$scenario: $system failed; see above"
+        measure "$scenario" "$system" "$@" || note "$scenario: $system failed: $(tail -n 1 "$WORK/peer.out" 2>/dev/null)"
     else
         why=$(tail -n 1 "$WORK/why.out")
         note "$scenario: $system left out: $why"
@@ -86,7 +88,7 @@ measure() {
     # The end status says whether anything was lost: a row with a loss is written, and then the run fails.
     json=$("${load[@]}" "${verify[@]}" --duration "$SECONDS_EACH" "$@") || LOST=1
     after="$(cpu_ticks) $(busy_ticks) $(write_bytes) $(disk_counters)"
-    [ -n "$json" ] || return 1
+    [ "$(number acknowledged "${json:-}")0" -gt 0 ] || return 1
     [ "$system" != dispatcher_accept ] || {
         pending=$(($(metric messages) - pending))
         attempts=$(($(metric attempts_total) - attempts))
@@ -180,11 +182,10 @@ scenario() {
 
 # The versions of what is installed, on one line.
 versions() {
-    local package list=
-    for package in nginx redis-server postgresql-15 rabbitmq-server beanstalkd nats-server fio; do
-        list+=" $(dpkg-query -W -f '${Package} ${Version};' "$package" 2>/dev/null || true)"
-    done
-    echo "# systems:$list"
+    local list
+    list=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Version}\n' nginx redis-server 'postgresql-[0-9]*' rabbitmq-server \
+        beanstalkd nats-server fio 2>/dev/null | awk '$1 == "ii" { print $2, $3 }' | paste -s -d ';' | sed 's/;/; /g')
+    echo "# systems: $list${NATS_SERVER:+; NATS_SERVER is $("$NATS_SERVER" --version)}"
 }
 
 header() {
@@ -195,6 +196,10 @@ header() {
 
 ulimit -n "$(ulimit -Hn)"
 build
+# A quarter of an hour of one core, the first time.
+if [[ " $SYSTEMS " = *" "@($(IFS='|' && echo "${QUEUES[*]}"))" "* ]]; then
+    (cd perf/peers && cargo build --release --locked)
+fi
 header | tee "$FILE"
 for ROUND in $(seq "$ROUNDS"); do
     for each in $SCENARIOS; do

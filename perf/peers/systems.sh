@@ -136,3 +136,100 @@ start_dispatcher_accept() {
     OPTIONS=(--origin 127.0.0.1:1)
     start_dispatcher_with CORES=1 BREAKER_FAILURES=1 ORIGIN_LOG_SHARE=1 MAX_MEMORY=2GiB
 }
+
+# The ingress and worker before queue $1, which is at port $2.
+start_peer() {
+    [ -x target/peers/release/peers ] || { echo "target/peers/release/peers was not built" >&2 && return 1; }
+    launch peer target/peers/release/peers --queue "$1" --address "127.0.0.1:$2" --origin "$ORIGIN" || return 1
+    await "$WORK/peer.out" '^listening' || return 1
+    TARGET=$(sed -n 's/^listening //p' "$WORK/peer.out" | head -n 1)
+}
+
+# An empty directory of a server, readable by user $2 if we are root; its path is in DIRECTORY.
+fresh() {
+    DIRECTORY=$(realpath "$WORK")/$1
+    rm -rf "$DIRECTORY"
+    mkdir -p "$DIRECTORY"
+    [ "$(id -u)" -ne 0 ] || [ -z "${2:-}" ] || chown "$2" "$DIRECTORY"
+}
+
+start_redis() {
+    local port
+    needs redis-server || return 1
+    port=$(free_port)
+    fresh redis
+    launch redis redis-server --bind 127.0.0.1 --port "$port" --dir "$DIRECTORY" --save "" --appendonly yes \
+        --appendfsync always --daemonize no --stop-writes-on-bgsave-error no
+    await_port "$port" 10 || return 1
+    start_peer redis "$port"
+}
+
+start_postgres() {
+    local port programs as_user=()
+    # It refuses to run as root: then it runs as the user that its package has made.
+    [ "$(id -u)" -ne 0 ] || as_user=(setpriv --reuid=postgres --regid=postgres --init-groups)
+    programs=$(find /usr/lib/postgresql -name initdb -printf '%h\n' 2>/dev/null | sort -V | tail -n 1)
+    [ -n "$programs" ] || { echo "PostgreSQL is not installed (perf/peers/install.sh)" >&2 && return 1; }
+    port=$(free_port)
+    DIRECTORY=$(realpath "$WORK")/postgres
+    # Made once a run; the ingress begins with an empty table.
+    if [ ! -e "$DIRECTORY/made" ]; then
+        fresh postgres postgres
+        "${as_user[@]}" "$programs/initdb" -D "$DIRECTORY" -U postgres -A trust >"$WORK/initdb.out" || return 1
+        : >"$DIRECTORY/made"
+    fi
+    # wal_level: nothing else reads this log. min_wal_size: its files are used again rather than made anew.
+    launch postgres "${as_user[@]}" "$programs/postgres" -D "$DIRECTORY" -c listen_addresses=127.0.0.1 -c port="$port" \
+        -c unix_socket_directories= -c wal_level=minimal -c max_wal_senders=0 -c min_wal_size=1GB -c max_wal_size=4GB
+    STOP_SIGNAL[${SYSTEM[-1]}]=INT
+    await "$WORK/postgres.out" 'ready to accept connections' 30 || return 1
+    start_peer postgres "$port"
+}
+
+# RabbitMQ's own wrapper runs it as the user of its package and with the machine's data; this is what it wraps.
+start_rabbitmq() {
+    local port epmd_port server=/usr/lib/rabbitmq/bin/rabbitmq-server
+    [ -x "$server" ] || { echo "RabbitMQ is not installed (perf/peers/install.sh)" >&2 && return 1; }
+    epmd_port=$(free_port)
+    port=$(free_port)
+    fresh rabbitmq
+    launch epmd epmd -port "$epmd_port" -address 127.0.0.1
+    await_port "$epmd_port" 10 || return 1
+    # RUNNING_UNDER_SYSTEMD: the server is our child, not that of a script which waits for it.
+    launch rabbitmq env HOME="$DIRECTORY" ERL_EPMD_PORT="$epmd_port" ERL_EPMD_ADDRESS=127.0.0.1 RUNNING_UNDER_SYSTEMD=1 \
+        RABBITMQ_CONF_ENV_FILE=/dev/null RABBITMQ_CONFIG_FILE="$DIRECTORY/none" RABBITMQ_NODENAME=peers@localhost \
+        RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 RABBITMQ_NODE_PORT="$port" RABBITMQ_DIST_PORT="$(free_port)" \
+        RABBITMQ_MNESIA_BASE="$DIRECTORY/mnesia" RABBITMQ_LOG_BASE="$DIRECTORY/log" RABBITMQ_LOGS=- \
+        RABBITMQ_ENABLED_PLUGINS_FILE="$DIRECTORY/plugins" RABBITMQ_PID_FILE="$DIRECTORY/pid" "$server"
+    await "$WORK/rabbitmq.out" 'Server startup complete' 120 || return 1
+    start_peer rabbitmq "$port"
+}
+
+start_beanstalkd() {
+    local port
+    needs beanstalkd || return 1
+    port=$(free_port)
+    fresh beanstalkd
+    launch beanstalkd beanstalkd -l 127.0.0.1 -p "$port" -b "$DIRECTORY" -f0
+    await_port "$port" 10 || return 1
+    start_peer beanstalkd "$port"
+}
+
+# A NATS server that can sync before it confirms: "sync_interval: always", which came after the version of Debian 12.
+start_nats() {
+    local port server=${NATS_SERVER:-nats-server}
+    needs "$server" || return 1
+    port=$(free_port)
+    fresh nats
+    cat >"$DIRECTORY/nats.conf" <<END
+listen: 127.0.0.1:$port
+jetstream { store_dir: "$DIRECTORY", sync_interval: always }
+END
+    "$server" -c "$DIRECTORY/nats.conf" -t >"$WORK/nats.out" 2>&1 || {
+        echo "$("$server" --version) cannot sync before it confirms: $(tail -n 1 "$WORK/nats.out")" >&2
+        return 1
+    }
+    launch nats "$server" -c "$DIRECTORY/nats.conf"
+    await_port "$port" 10 || return 1
+    start_peer nats "$port"
+}

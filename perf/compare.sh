@@ -4,7 +4,8 @@
 #
 # usage: perf/compare.sh [seconds per row] [rounds]
 # SYSTEMS, SCENARIOS: what to run (default all); WORK: where the logs are (default perf/work, on this disk); FILE: where the
-# results go. perf/peers/install.sh installs the other systems; one that is missing is left out.
+# results go; NATS_SERVER: a server that is newer than Debian's. perf/peers/install.sh installs the other systems; one that is
+# missing is left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -33,15 +34,6 @@ stop_all() {
     stop
 }
 trap stop_all EXIT
-
-# Sectors written to the log's disk and flushes of it, by whomever; "- -" where the file system is on no one disk.
-disk_counters() {
-    local device
-    device=/sys/dev/block/$(stat -c %Hd:%Ld "$WORK")
-    # Flushes are counted for whole disks only.
-    [ ! -e "$device/partition" ] || device=$(realpath "$device")/..
-    awk '{ print $7, $16 }' "$device/stat" 2>/dev/null || echo "- -"
-}
 
 # Ticks in which the cores of the system under test were busy, whoever kept them so: the kernel's threads and interrupts too.
 busy_ticks() {
@@ -84,10 +76,10 @@ measure() {
     [ "$system" != dispatcher_accept ] || { pending=$(metric messages) && attempts=$(metric attempts_total); }
     # What was written before is not to be sent to the disk during the row.
     sync -f "$WORK"
-    before="$(cpu_ticks) $(busy_ticks) $(write_bytes) $(disk_counters)"
+    before="$(cpu_ticks) $(busy_ticks) $(write_bytes) $(device_flushes_and_bytes)"
     # The end status says whether anything was lost: a row with a loss is written, and then the run fails.
     json=$("${load[@]}" "${verify[@]}" --duration "$SECONDS_EACH" "$@") || LOST=1
-    after="$(cpu_ticks) $(busy_ticks) $(write_bytes) $(disk_counters)"
+    after="$(cpu_ticks) $(busy_ticks) $(write_bytes) $(device_flushes_and_bytes)"
     [ "$(number acknowledged "${json:-}")0" -gt 0 ] || return 1
     [ "$system" != dispatcher_accept ] || {
         pending=$(($(metric messages) - pending))
@@ -101,9 +93,9 @@ measure() {
         -v lost="$(number lost "$json")" -v duplicates="$(number duplicates "$json")" \
         -v unanswered="$(number unanswered "$json")" -v p50="$(number p50 "$json")" -v p99="$(number p99 "$json")" \
         -v p999="$(number 'p99\.9' "$json")" -v max="$(number max "$json")" -v idle="$idle" -v rss="$(resident VmHWM)" \
-        -v tick_us="$((1000000 / USER_HZ))" -v command="load ${OPTIONS[*]//$ORIGIN/SINK} $* --duration $SECONDS_EACH" '
+        -v tick_us="$((1000000 / USER_HZ))" -v command="load ${OPTIONS[*]//$ORIGIN/SINK}${OPTIONS[*]:+ }$* --duration $SECONDS_EACH" '
         function each(at, unit, digits) {
-            return now[at] == "-" ? "-" : sprintf("%.*f", digits, (now[at] - was[at]) * unit / messages)
+            return sprintf("%.*f", digits, (now[at] - was[at]) * unit / messages)
         }
         function known(value) { return value == "" ? "-" : value }
         BEGIN {
@@ -115,7 +107,7 @@ measure() {
             if (messages == 0) messages = 1
             print round, scenario, system_name, sprintf("%.0f", messages / (seconds + waited)), each(1, tick_us, 1), \
                 each(2, tick_us, 1), p50, p99, p999, max, sprintf("%.1f", idle / 1024), sprintf("%.1f", rss / 1024), \
-                each(3, 1, 0), each(4, 512, 0), each(5, 1, 3), acknowledged, known(delivered), known(lost), \
+                each(3, 1, 0), each(5, 1, 0), each(4, 1, 3), acknowledged, known(delivered), known(lost), \
                 known(duplicates), unanswered, command
         }' | tee -a "$FILE"
     [ "$scenario" != closed_64 ] || CAPACITY[$system]=$(tail -n 1 "$FILE" | cut -f4)
@@ -196,7 +188,7 @@ header() {
 
 ulimit -n "$(ulimit -Hn)"
 build
-# A quarter of an hour of one core, the first time.
+# Ingress and worker, with the client libraries of all queues: minutes, the first time.
 if [[ " $SYSTEMS " = *" "@($(IFS='|' && echo "${QUEUES[*]}"))" "* ]]; then
     (cd perf/peers && cargo build --release --locked)
 fi

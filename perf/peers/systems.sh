@@ -226,7 +226,7 @@ listen: 127.0.0.1:$port
 jetstream { store_dir: "$DIRECTORY", sync_interval: always }
 END
     "$server" -c "$DIRECTORY/nats.conf" -t >"$WORK/nats.out" 2>&1 || {
-        echo "$("$server" --version) cannot sync before it confirms: $(tail -n 1 "$WORK/nats.out")" >&2
+        echo "$("$server" --version) cannot sync before it confirms: $(head -n 1 "$WORK/nats.out")" >&2
         return 1
     }
     launch nats "$server" -c "$DIRECTORY/nats.conf"

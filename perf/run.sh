@@ -52,9 +52,9 @@ certificate() {
 }
 
 # What is read before and after a row, on one line: CPU of the daemon and of the sink in nanoseconds, bytes that the daemon
-# wrote, flushes of the disk and bytes written to it, most memory of the daemon in KiB.
+# wrote, flushes of the disk and bytes written to it, most memory of the daemon in KiB, ticks that a hypervisor stole.
 figures() {
-    echo "$(cpu_ns "$DAEMON") $(cpu_ns "${SINK:-$DAEMON}") $(write_bytes) $(device_flushes_and_bytes) $(resident VmHWM)"
+    echo "$(cpu_ns "$DAEMON") $(cpu_ns "${SINK:-$DAEMON}") $(write_bytes) $(device_flushes_and_bytes) $(resident VmHWM) $(awk '$1 == "cpu" { print $9 }' /proc/stat)"
 }
 
 # One row: a fresh daemon, a second to warm up, then the load. Arguments: name, options of load; the last of those that
@@ -113,6 +113,7 @@ report() {
         -v acknowledged="$(number acknowledged "$json")" -v away="$AWAY" \
         'BEGIN { printf "%.0f", (away ? acknowledged : delivered) / seconds }')
     awk -v round="$ROUND" -v name="$name" -v before="$2" -v after="$3" -v command="$5" -v away="$AWAY" -v rate="$DONE" \
+        -v user_hz="$USER_HZ" -v cores="$(nproc)" \
         -v seconds="$(number seconds "$json")" -v waited="$(number waited_seconds "$json")" \
         -v load_cpu="$(number cpu_seconds "$json")" -v acknowledged="$(number acknowledged "$json")" \
         -v delivered="$(number delivered "$json")" -v lost="$(number lost "$json")" \
@@ -128,10 +129,11 @@ report() {
             each = away ? acknowledged : delivered
             if (each == 0) each = 1
             tools = (load_cpu + (away ? 0 : grown(2) / 1e9)) / (seconds + waited) * 100
+            stolen = grown(7) / user_hz / cores / (seconds + waited) * 100
             print round, name, rate, sprintf("%.1f", grown(1) / 1e3 / each), p50, p99, p999, max, \
                 sprintf("%.1f", now[6] / 1024), sprintf("%.0f", grown(3) / each), sprintf("%.0f", grown(5) / each), \
                 sprintf("%.3f", grown(4) / each), acknowledged, delivered, lost, duplicates, sent - acknowledged - unanswered, \
-                unanswered, sprintf("%.0f", tools), command
+                unanswered, sprintf("%.0f", tools), sprintf("%.1f", stolen), command
         }' | tee -a "$FILE"
 }
 
@@ -201,7 +203,7 @@ start_daemon
 {
     describe
     echo "# backend: $BACKEND"
-    printf 'round\trow\tdone/s\tcpu_us/message\tp50_ms\tp99_ms\tp99.9_ms\tmax_ms\trss_mb\twrite_bytes/message\tdevice_bytes/message\tflushes/message\tacknowledged\tdelivered\tlost\tduplicates\trefused\tunanswered\ttools_%%\tcommand\n'
+    printf 'round\trow\tdone/s\tcpu_us/message\tp50_ms\tp99_ms\tp99.9_ms\tmax_ms\trss_mb\twrite_bytes/message\tdevice_bytes/message\tflushes/message\tacknowledged\tdelivered\tlost\tduplicates\trefused\tunanswered\ttools_%%\tstolen_%%\tcommand\n'
 } | tee "$FILE"
 stop
 for ROUND in $(seq "$ROUNDS"); do

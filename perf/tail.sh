@@ -98,7 +98,7 @@ join_series() {
             for (at = 1; at <= turns; at++) if (turn[at] <= $1) away = at % 2
             first = first == "" ? $1 : first
             print phase, $1 - first, $2, $3, $4, $5, $6, known(2), known(3), known(4), known(5), known(6), known(7), \
-                known(8), away, ($1 <= recovered) + 0
+                known(8), away, ($1 <= recovered) + 0, known(9)
         }' "$WORK/away.txt" "$WORK/watch.tsv" "$WORK/series.tsv" >>"$SERIES"
 }
 
@@ -209,7 +209,7 @@ disk() {
     awk -F', *' '{ print int($1 / 1000), $2 / 1e6 }' "$WORK"/fio_clat.*.log | sort -k1,1n -k2,2g | awk '
         function tell() {
             if (!count) return
-            printf "disk\t%d\t%d\t%.3f\t%.3f\t%.3f\t%.3f\t-\t-\t-\t-\t-\t-\t-\t0\t0\n", second, count, at(0.5), at(0.99), at(0.999), at(1)
+            printf "disk\t%d\t%d\t%.3f\t%.3f\t%.3f\t%.3f\t-\t-\t-\t-\t-\t-\t-\t0\t0\t-\n", second, count, at(0.5), at(0.99), at(0.999), at(1)
             count = 0
         }
         function at(quantile, rank) { rank = int(quantile * count + 0.999999); return took[rank < 1 ? 1 : rank] }
@@ -230,6 +230,8 @@ events() {
             of[rows] = phase; p50[rows] = $4; p99[rows] = $5; p999[rows] = $6; worst[rows] = $7
             rolled[rows] = $8 > 0; released[rows] = $9 > 0; scraped[rows] = $10 != "-"; away[rows] = $15; recovering[rows] = $16
             slowest[rows] = $11
+            # In ticks of 10 ms: one is chance.
+            stolen[rows] = $17 > 10
         }
         function sort(list, count, at, to, held) {
             for (at = 2; at <= count; at++) {
@@ -274,6 +276,8 @@ events() {
             compare("mixed", "metrics scraped", scraped)
             compare("mixed", "failing origin away", away)
             compare("mixed", "slowest write of the log above its median", slow)
+            compare("mixed", "time stolen by the hypervisor", stolen)
+            compare("control", "time stolen by the hypervisor", stolen)
             whole("mixed")
             whole("control")
             whole("disk")
@@ -295,7 +299,7 @@ row "segments" "$SEGMENT" MiB
 # A segment must hold the largest message; here they are small.
 SMALL=("SEGMENT_BYTES=${SEGMENT}MiB" MAX_BODY=64KiB)
 sed -n '/^#/p' "$FILE" >"$SERIES"
-printf 'phase\tsecond\tacknowledged\tp50_ms\tp99_ms\tp99.9_ms\tmax_ms\trolled\treleased\tscrape_ms\tslowest_commit_ms\tpending\tlive_bytes\tlog_bytes\taway\trecovering\n' >>"$SERIES"
+printf 'phase\tsecond\tacknowledged\tp50_ms\tp99_ms\tp99.9_ms\tmax_ms\trolled\treleased\tscrape_ms\tslowest_commit_ms\tpending\tlive_bytes\tlog_bytes\taway\trecovering\tstolen_ms\n' >>"$SERIES"
 recovery
 mixed
 control

@@ -1,4 +1,5 @@
 //! Looks at a running dispatcher once a second, from outside: its log's files, and every few seconds its metrics.
+//! What the machine itself lost to its hypervisor stands beside them.
 //!
 //! It writes what happened in which second of the wall clock, so that it can be laid beside latencies second by second. Files are
 //! looked at in their directory, because a scrape is itself one of the events, and must not be in every second.
@@ -33,6 +34,8 @@ struct Options {
 }
 
 const SECOND_MS: u64 = 1000;
+/// The unit of /proc/stat on every architecture that Rust runs on under Linux: USER_HZ is 100.
+const TICK_MS: u64 = 10;
 /// When in its second a scrape is made: far from the look at the files.
 const SCRAPE_AT_MS: u64 = 500;
 
@@ -58,10 +61,11 @@ async fn run(options: &Options) -> io::Result<()> {
 }
 
 async fn watch(options: &Options) -> io::Result<()> {
-    say("unix_s\trolled\treleased\tscrape_ms\tslowest_commit_ms\tpending\tlive_bytes\tlog_bytes")?;
+    say("unix_s\trolled\treleased\tscrape_ms\tslowest_commit_ms\tpending\tlive_bytes\tlog_bytes\tstolen_ms")?;
     let mut last = Scrape::default();
     let mut second = until(SECOND_MS).await;
     let mut files = Files::look(&options.log)?;
+    let mut stolen_ms = stolen_ms_so_far()?;
     loop {
         let mut scraped = "-\t-\t-\t-\t-".to_owned();
         if second.is_multiple_of(options.every) {
@@ -78,9 +82,17 @@ async fn watch(options: &Options) -> io::Result<()> {
         let next = until(SECOND_MS).await;
         let now = Files::look(&options.log)?;
         let (rolled, released) = (now.newest - files.newest, now.oldest - files.oldest);
-        say(&format!("{second}\t{rolled}\t{released}\t{scraped}"))?;
-        (second, files) = (next, now);
+        let stolen_ms_now = stolen_ms_so_far()?;
+        say(&format!("{second}\t{rolled}\t{released}\t{scraped}\t{}", stolen_ms_now - stolen_ms))?;
+        (second, files, stolen_ms) = (next, now, stolen_ms_now);
     }
+}
+
+/// Milliseconds of all cores that a hypervisor gave to others while something wanted to run here; 0 where there is none.
+fn stolen_ms_so_far() -> io::Result<u64> {
+    // proc_stat(5): "cpu", then user, nice, system, idle, iowait, irq, softirq, steal, in ticks.
+    let stat = std::fs::read_to_string("/proc/stat")?;
+    Ok(stat.split_whitespace().nth(8).and_then(|ticks| ticks.parse::<u64>().ok()).unwrap_or_default() * TICK_MS)
 }
 
 /// Sleeps to the next moment that is `ms` after a full second, and returns which second it is then.

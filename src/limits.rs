@@ -73,6 +73,9 @@ pub const CONNECTIONS_LEAST: u64 = 8;
 /// Survivors are written again at this rate at least, in bytes per second, and twice as fast as others write: a small
 /// part of what any disk can do.
 pub const RELOCATE_BYTES_PER_SECOND: u64 = 16 << 20;
+/// Reads in flight while a segment is emptied. Each zeroes its buffer first, which for as many as a recovery has takes
+/// milliseconds in one go, and all stand in the disk's queue before the next commit; one read ahead keeps up with the rest.
+pub const RELOCATE_READS_MAX: usize = 2;
 /// Segments of what is not alive that are not worth relocating anything for, beside half of what is.
 pub const RELOCATE_SLACK_SEGMENTS: u64 = 3;
 /// Longest wait between two looks at whether relocation may go on, in milliseconds.

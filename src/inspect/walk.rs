@@ -244,7 +244,7 @@ impl<D: Disk> Walk<'_, '_, D> {
 
     async fn read(&mut self, one: &Surveyed) -> Result<ControlFlow<(), ReadThrough>, RecoveryError> {
         let mut through = ReadThrough { records: 0, batches: 0, damage: Vec::new(), torn: None };
-        let mut reader = reader::reader(self.files, std::slice::from_ref(one));
+        let mut reader = reader::reader(self.files, std::slice::from_ref(one), self.files.reads_max());
         let mut reading = reader.begin(one);
         loop {
             let (mut flow, mut refused) = (ControlFlow::Continue(()), None);
@@ -277,7 +277,7 @@ impl<D: Disk> Walk<'_, '_, D> {
         let mut torn = None;
         for _ in 0..INSPECT_SETTLES_MAX {
             tokio::time::sleep(Duration::from_millis(INSPECT_SETTLE_MS)).await;
-            let mut reader = reader::reader(self.files, std::slice::from_ref(one));
+            let mut reader = reader::reader(self.files, std::slice::from_ref(one), self.files.reads_max());
             let mut reading = reader.begin(one);
             while reader.advance(&mut reading, &mut |_| {}).await?.is_none() {}
             torn = reading.torn();

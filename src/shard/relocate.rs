@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::pace::{self, Pace, Pass, Size};
 use crate::disk::{Disk, DiskError, while_doing};
-use crate::limits::{BLOCK_BYTES, RELOCATE_RETRY_MS};
+use crate::limits::{BLOCK_BYTES, RELOCATE_READS_MAX, RELOCATE_RETRY_MS};
 use crate::message::MessageId;
 use crate::time::monotonic_now;
 use crate::wal::files::{Files, ReadError};
@@ -118,7 +118,7 @@ async fn relocate<D: Disk, L: Relocated<D>>(relocated: &L, segment: u32, pace: &
     let (path, file) = (files.path(segment), files.get(segment).await?);
     let length = files.disk().length(&file).await.map_err(while_doing("asking the length of", &path))?;
     let one = Surveyed { segment, length, header: None, sealed: None };
-    let mut reader = reader::reader(files, std::slice::from_ref(&one));
+    let mut reader = reader::reader(files, std::slice::from_ref(&one), RELOCATE_READS_MAX.min(files.reads_max()));
     let mut reading = reader.begin(&one);
     loop {
         let mut survivors = Vec::new();

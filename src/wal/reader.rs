@@ -27,10 +27,11 @@ pub struct Reader<'a, D: Disk, S> {
     window: Window,
 }
 
-/// Reads `segments`, which are then taken one by one, in their order.
+/// Reads `segments`, which are then taken one by one, in their order; `ahead` reads are in flight.
 pub fn reader<'a, D: Disk>(
     files: &'a Files<D>,
     segments: &'a [Surveyed],
+    ahead: usize,
 ) -> Reader<'a, D, impl Stream<Item = Result<Piece, DiskError>> + Unpin + 'a> {
     let offsets = |one: &'a Surveyed| {
         let length = to_usize(one.length);
@@ -38,7 +39,7 @@ pub fn reader<'a, D: Disk>(
         starts.map(move |offset| (one.segment, offset, (length - offset).min(RECOVERY_READ_BYTES)))
     };
     let reads = segments.iter().flat_map(offsets).map(|(segment, offset, bytes)| read(files, segment, offset, bytes));
-    Reader { files, pieces: stream::iter(reads).buffered(files.reads_max()), window: Window::default() }
+    Reader { files, pieces: stream::iter(reads).buffered(ahead), window: Window::default() }
 }
 
 async fn read<D: Disk>(files: &Files<D>, segment: u32, offset: usize, bytes: usize) -> Result<Piece, DiskError> {
@@ -124,7 +125,7 @@ pub async fn scan<D: Disk>(
     one: &Surveyed,
     visit: &mut dyn FnMut(Found<'_>),
 ) -> Result<Scanned, DiskError> {
-    reader(files, std::slice::from_ref(one)).scan(one, visit).await
+    reader(files, std::slice::from_ref(one), files.reads_max()).scan(one, visit).await
 }
 
 /// Bytes of one segment that were read and are not used up.

@@ -102,7 +102,7 @@ pub async fn replay<D: Disk>(
     fold: &mut dyn FnMut(Visit<'_>),
 ) -> Result<Replayed, RecoveryError> {
     let mut replayed = Replayed::default();
-    let mut reader = reader::reader(files, &survey.segments);
+    let mut reader = reader::reader(files, &survey.segments, files.reads_max());
     for one in &survey.segments {
         let mut pass = Pass { files, segment: one.segment, fold, damage: Vec::new(), refused: None, records: 0 };
         let scanned = reader.scan(one, &mut |found| pass.visit(found)).await?;

@@ -1,4 +1,7 @@
 //! What millions of pending messages cost a core: bytes of memory each, and how long taking one can take.
+//!
+//! One long run whose slowest step and memory matter, not a step to repeat: so it is no benchmark of divan's, and has no
+//! profiler between itself and the allocator.
 
 use std::io::Write;
 
@@ -12,11 +15,6 @@ use dispatcher::wal::index::Location;
 use dispatcher::wal::payload::{Accepted, Payload, Progress};
 use hdrhistogram::Histogram;
 use rustix::time::{ClockId, clock_gettime};
-
-#[allow(dead_code, reason = "each bench uses its part")]
-mod support;
-
-use support::is_bench;
 
 const WALL: u64 = 1_700_000_000_000;
 const LIMITS: Limits = Limits { slots: 640, wait_max: Millis(86_400_000) };
@@ -175,7 +173,8 @@ fn run(messages: u64) {
 }
 
 fn main() {
-    let messages = if is_bench() { 5_000_000 } else { 5_000 };
+    let is_bench = std::env::args().any(|argument| argument == "--bench");
+    let messages = if is_bench { 5_000_000 } else { 5_000 };
     // As a core does it: on a thread that is not the first, whose memory an allocator keeps apart.
     std::thread::spawn(move || run(messages)).join().expect("it measures");
 }

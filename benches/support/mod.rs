@@ -9,7 +9,7 @@ pub fn is_bench() -> bool {
     std::env::args().any(|argument| argument == "--bench")
 }
 
-/// Runs what is measured. A function of its own, so that `perf/instructions.sh` counts nothing else.
+/// Runs what is measured. A function of its own, so that callgrind can be told to count nothing else.
 #[inline(never)]
 pub fn counted<T>(run: impl FnOnce() -> T) -> T {
     run()

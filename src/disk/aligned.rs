@@ -28,8 +28,7 @@ impl AlignedBuf {
     pub fn with_capacity(bytes: usize) -> Self {
         let count = bytes.div_ceil(BLOCK_BYTES);
         let kept = KEPT.with_borrow_mut(|kept| {
-            let fits = |blocks: &Box<[Block]>| blocks.len() == count;
-            kept.iter().position(fits).map(|place| kept.swap_remove(place))
+            kept.iter().position(|blocks| blocks.len() == count).map(|place| kept.swap_remove(place))
         });
         Self { blocks: kept.unwrap_or_else(|| bytemuck::zeroed_slice_box(count)), length: 0 }
     }

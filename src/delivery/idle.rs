@@ -8,20 +8,20 @@ use std::task::{Poll, Waker};
 use crate::limits::WORKERS_IDLE_MAX;
 
 /// The idle tasks of one kind, which work on values of `T`.
-pub struct Idle<T>(RefCell<Vec<Rc<Place<T>>>>);
+pub struct IdleTasks<T>(RefCell<Vec<Rc<Place<T>>>>);
 
 struct Place<T> {
     given: Cell<Option<T>>,
     waker: RefCell<Waker>,
 }
 
-impl<T> Default for Idle<T> {
+impl<T> Default for IdleTasks<T> {
     fn default() -> Self {
         Self(RefCell::default())
     }
 }
 
-impl<T> Idle<T> {
+impl<T> IdleTasks<T> {
     /// Gives `work` to the task that has been idle for the shortest time, or back if there is none.
     pub fn give(&self, work: T) -> Result<(), T> {
         let Some(place) = self.0.borrow_mut().pop() else { return Err(work) };
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn work_goes_to_the_task_that_is_idle_for_the_shortest_time_and_back_without_one() {
-        let idle = Idle::default();
+        let idle = IdleTasks::default();
         let mut cx = Context::from_waker(Waker::noop());
         assert_eq!(idle.give(0), Err(0));
         let (mut long, mut short) = (pin!(idle.wait()), pin!(idle.wait()));
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn past_the_bound_nobody_waits() {
-        let idle = Idle::<u8>::default();
+        let idle = IdleTasks::<u8>::default();
         let mut cx = Context::from_waker(Waker::noop());
         let mut waiting: Vec<_> = (0..WORKERS_IDLE_MAX).map(|_| Box::pin(idle.wait())).collect();
         assert!(waiting.iter_mut().all(|wait| wait.as_mut().poll(&mut cx).is_pending()));

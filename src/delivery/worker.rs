@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::idle::Idle;
+use super::idle::IdleTasks;
 use super::{Outbound, Transport};
 use crate::disk::Disk;
 use crate::memory::pool::Held;
@@ -10,20 +10,20 @@ use crate::schedule::scheduler::{Next, Order};
 use crate::shard::Shard;
 
 /// Begins deliveries for as long as the shard lives. Each runs in a task of its own, which goes on with the next
-/// order when it is done, so that a busy shard needs no wake-up between deliveries; and without one it waits for a while to
-/// be given one, so that messages that come in batches need no new tasks.
+/// order when it is done, so that a busy shard needs no wake-up between deliveries; and where there is none it waits to be
+/// given one, so that messages that come in batches need no new tasks.
 pub async fn run<D: Disk, T: Transport>(shard: Rc<Shard<D>>, transport: Rc<T>) {
     tokio::join!(begin(&shard, &transport), shard.supply_loop());
 }
 
 async fn begin<D: Disk, T: Transport>(shard: &Rc<Shard<D>>, transport: &Rc<T>) {
-    let idle = Rc::<Idle<Task<D, T>>>::default();
+    let idle = Rc::<IdleTasks<Work<D, T>>>::default();
     loop {
         match shard.next_order() {
             Next::Order((order, memory)) => {
-                let task = Task { order, memory, shard: Rc::clone(shard), transport: Rc::clone(transport) };
-                if let Err(task) = idle.give(task) {
-                    tokio::task::spawn_local(work(task, Rc::clone(&idle)));
+                let work = Work { order, memory, shard: Rc::clone(shard), transport: Rc::clone(transport) };
+                if let Err(work) = idle.give(work) {
+                    tokio::task::spawn_local(deliver_from(work, Rc::clone(&idle)));
                 }
             }
             Next::Wait(tick) => {
@@ -36,18 +36,18 @@ async fn begin<D: Disk, T: Transport>(shard: &Rc<Shard<D>>, transport: &Rc<T>) {
     }
 }
 
-/// What a worker works on. One that is idle has none, and keeps neither the shard nor the transport alive.
-struct Task<D: Disk, T> {
+/// What a delivery task works on. One that is idle has none, and keeps neither the shard nor the transport alive.
+struct Work<D: Disk, T> {
     order: Order,
     memory: Held,
     shard: Rc<Shard<D>>,
     transport: Rc<T>,
 }
 
-/// Delivers one order after another until nothing is left to do and enough others are idle.
-async fn work<D: Disk, T: Transport>(first: Task<D, T>, idle: Rc<Idle<Task<D, T>>>) {
+/// Delivers `first` and then one order after another until nothing is left to do and enough others are idle.
+async fn deliver_from<D: Disk, T: Transport>(first: Work<D, T>, idle: Rc<IdleTasks<Work<D, T>>>) {
     let mut next = Some(first);
-    while let Some(Task { mut order, mut memory, shard, transport }) = next {
+    while let Some(Work { mut order, mut memory, shard, transport }) = next {
         loop {
             deliver(&order, &shard, &*transport).await;
             // Given back first: the next may need it.

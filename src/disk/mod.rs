@@ -19,6 +19,15 @@ pub mod uring;
 
 use aligned::AlignedBuf;
 
+/// How much of the disk the making of a file may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// All of it: somebody waits for the file.
+    Now,
+    /// Half of its time: messages are being written meanwhile, and nobody waits.
+    Aside,
+}
+
 /// A directory tree with durable names and block-aligned files.
 ///
 /// Everything that returns `Ok` is on stable storage and survives a power cut; what returned an error, or did not
@@ -37,7 +46,7 @@ pub trait Disk: Clone + 'static {
     /// Makes a file of `bytes` bytes, all of whose blocks have been written once (with zeros); it appears complete or
     /// not at all. It replaces what an operation that failed may have left under that name. `bytes` is a multiple of
     /// the block size.
-    fn create(&self, path: &Path, bytes: u64) -> impl Future<Output = io::Result<Self::File>>;
+    fn create(&self, path: &Path, bytes: u64, haste: Haste) -> impl Future<Output = io::Result<Self::File>>;
 
     /// Opens an existing file for reading, and for writing too if `writable`.
     fn open(&self, path: &Path, writable: bool) -> impl Future<Output = io::Result<Self::File>>;

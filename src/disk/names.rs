@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use super::Haste;
 use super::aligned::AlignedBuf;
 use crate::limits::{PREWRITE_BYTES, to_usize};
+use crate::time::monotonic_now;
 
 /// From libc: what rustix 1.1 calls `DSYNC` is `O_SYNC`, which writes the file's times down with each write. That is a
 /// commit of the filesystem's journal for nothing: the blocks and the length of a segment never change.
@@ -56,13 +58,13 @@ pub async fn create_dir(dir: &Path) -> io::Result<()> {
 
 /// See [`super::Disk::create`]. Zeros are written through the same flags as the log, so that the blocks are the
 /// filesystem's final ones: an `O_DSYNC` write into unwritten extents would have to commit the journal too.
-pub async fn create(path: &Path, bytes: u64) -> io::Result<fs::File> {
+pub async fn create(path: &Path, bytes: u64, haste: Haste) -> io::Result<fs::File> {
     let path = path.to_owned();
     blocking(move || {
         let unfinished = with_suffix(&path);
         let _ = fs::remove_file(&unfinished);
         let file = open_direct(fs::OpenOptions::new().read(true).write(true).create_new(true), &unfinished)?;
-        let written = write_zeros(&file, bytes).and_then(|()| fs::rename(&unfinished, &path));
+        let written = write_zeros(&file, bytes, haste).and_then(|()| fs::rename(&unfinished, &path));
         if let Err(error) = written {
             let _ = fs::remove_file(&unfinished);
             return Err(error);
@@ -143,15 +145,20 @@ fn open_direct(options: &mut fs::OpenOptions, path: &Path) -> io::Result<fs::Fil
     }
 }
 
-fn write_zeros(file: &fs::File, bytes: u64) -> io::Result<()> {
+#[allow(clippy::disallowed_methods, reason = "runs on a thread of its own")]
+fn write_zeros(file: &fs::File, bytes: u64, haste: Haste) -> io::Result<()> {
     rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes)?;
     let mut zeros = AlignedBuf::with_capacity(PREWRITE_BYTES);
     zeros.set_len(PREWRITE_BYTES);
     let mut offset = 0;
     while offset < bytes {
         let piece = to_usize(bytes - offset).min(PREWRITE_BYTES);
+        let began = monotonic_now();
         file.write_all_at(&zeros[..piece], offset)?;
         offset += piece as u64;
+        if haste == Haste::Aside {
+            std::thread::sleep(monotonic_now().duration_since(began));
+        }
     }
     file.sync_all()
 }
@@ -173,7 +180,7 @@ mod tests {
         let (outer, inner) = (root.path().join("a"), root.path().join("a/b"));
         let (segment, aside) = (inner.join("segment"), inner.join("aside"));
         create_dir(&inner).await.expect("made");
-        create(&segment, 4096).await.expect("created");
+        create(&segment, 4096, Haste::Aside).await.expect("created");
         write_aside(&aside, Bytes::from_static(b"x")).await.expect("written");
         for (path, mode) in [(outer, 0o700), (inner, 0o700), (segment, 0o600), (aside, 0o600)] {
             let found = fs::metadata(&path).expect("there").permissions().mode() & 0o777;
@@ -185,7 +192,7 @@ mod tests {
     async fn files_are_opened_so_that_a_write_waits_for_its_data_and_not_for_the_times_of_the_file() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("segment");
-        create(&path, 4096).await.expect("created");
+        create(&path, 4096, Haste::Now).await.expect("created");
         let file = open(&path, true).await.expect("opened");
         let flags = rustix::fs::fcntl_getfl(&file).expect("open").bits().cast_signed();
         assert_eq!(flags & libc::O_SYNC, libc::O_DSYNC, "{flags:o}");

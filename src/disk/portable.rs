@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::aligned::AlignedBuf;
-use super::{Disk, names};
+use super::{Disk, Haste, names};
 
 /// Real files, written and read by the runtime's blocking threads.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,8 +26,8 @@ impl Disk for PortableDisk {
         names::create_dir(dir).await
     }
 
-    async fn create(&self, path: &Path, bytes: u64) -> io::Result<Arc<File>> {
-        names::create(path, bytes).await.map(Arc::new)
+    async fn create(&self, path: &Path, bytes: u64, haste: Haste) -> io::Result<Arc<File>> {
+        names::create(path, bytes, haste).await.map(Arc::new)
     }
 
     async fn open(&self, path: &Path, writable: bool) -> io::Result<Arc<File>> {

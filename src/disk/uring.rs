@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio_uring::fs::File;
 
 use super::aligned::AlignedBuf;
-use super::{Disk, names};
+use super::{Disk, Haste, names};
 
 /// Real files, written and read through the ring of the current thread.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,8 +24,8 @@ impl Disk for UringDisk {
         names::create_dir(dir).await
     }
 
-    async fn create(&self, path: &Path, bytes: u64) -> io::Result<File> {
-        names::create(path, bytes).await.map(File::from_std)
+    async fn create(&self, path: &Path, bytes: u64, haste: Haste) -> io::Result<File> {
+        names::create(path, bytes, haste).await.map(File::from_std)
     }
 
     async fn open(&self, path: &Path, writable: bool) -> io::Result<File> {

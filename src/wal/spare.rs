@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::files::Files;
 use super::survey::Survey;
-use crate::disk::{Disk, DiskError, while_doing};
+use crate::disk::{Disk, DiskError, Haste, while_doing};
 use crate::limits::SPARES_MAX;
 
 /// Space that one log may take.
@@ -283,12 +283,14 @@ impl<D: Disk> Spare<D> {
         let next = self.next_segment.get();
         if self.next.borrow().is_none() {
             let path = self.files.path(next);
-            let file = disk.create(&path, bytes).await.map_err(while_doing("creating", &path))?;
+            let file = disk.create(&path, bytes, Haste::Now).await.map_err(while_doing("creating", &path))?;
             self.count(1);
             self.put(next, file);
         } else {
             let path = self.files.spare_path(self.next_spare.get());
-            disk.create(&path, bytes).await.map_err(while_doing("creating", &path))?;
+            // At a start, somebody waits for the reserve too.
+            let haste = if self.looked.get() { Haste::Aside } else { Haste::Now };
+            disk.create(&path, bytes, haste).await.map_err(while_doing("creating", &path))?;
             self.count(1);
             self.pool_spare(self.next_spare.get());
         }

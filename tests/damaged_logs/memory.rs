@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use dispatcher::disk::Disk;
 use dispatcher::disk::aligned::AlignedBuf;
+use dispatcher::disk::{Disk, Haste};
 use dispatcher::limits::to_usize;
 
 /// Turns after which what is waited for will not end.
@@ -70,7 +70,7 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
-    async fn create(&self, path: &Path, bytes: u64) -> io::Result<Contents> {
+    async fn create(&self, path: &Path, bytes: u64, _haste: Haste) -> io::Result<Contents> {
         Ok(self.put(path, vec![0; to_usize(bytes)]))
     }
 

@@ -20,8 +20,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dispatcher::disk::Disk;
 use dispatcher::disk::aligned::AlignedBuf;
+use dispatcher::disk::{Disk, Haste};
 use dispatcher::limits::{BLOCK_BYTES, to_usize};
 use dispatcher::message::Xorshift;
 use tokio::sync::Notify;
@@ -340,7 +340,7 @@ impl Disk for SimDisk {
         self.operate(Change::Put { path: dir.to_owned(), inode }).await
     }
 
-    async fn create(&self, path: &Path, bytes: u64) -> io::Result<Rc<Inode>> {
+    async fn create(&self, path: &Path, bytes: u64, _haste: Haste) -> io::Result<Rc<Inode>> {
         let inode = self.inode(vec![0; to_usize(bytes)])?;
         self.operate(Change::Create { path: path.to_owned(), inode: Rc::clone(&inode) }).await?;
         Ok(inode)

@@ -14,12 +14,12 @@ use core::Core;
 use peers::Client;
 
 /// Allocations of a message of 1 KiB that is accepted alone in its batch.
-const ACCEPTED_ALONE_MAX: u64 = 11;
+const ACCEPTED_ALONE_MAX: u64 = 6;
 /// Of so many that come at once over one connection, whose buffer and the log's batches may take them in several parts.
 const TOGETHER: usize = 16;
-const ACCEPTED_TOGETHER_MAX: u64 = 36;
+const ACCEPTED_TOGETHER_MAX: u64 = 20;
 /// Of one that is accepted and delivered over kept connections: alone in its batch, and so is its outcome.
-const DELIVERED_ALONE_MAX: u64 = 36;
+const DELIVERED_ALONE_MAX: u64 = 20;
 
 /// Rounds of each measurement. What grows by doubling does so in few of them, so that the median is the steady state.
 const ROUNDS: usize = 101;

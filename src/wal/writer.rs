@@ -92,7 +92,8 @@ impl<D: Disk> Writer<D> {
         assert_eq!((active.segment, active.end), (sealed.position.segment, sealed.position.offset), "in order");
         let bytes = u32::try_from(sealed.blocks.len()).expect("batches are bounded by SEGMENT_BYTES_MAX");
         let written = files.disk().write_at(&active.file, sealed.blocks.clone(), active.end.into()).await;
-        written.map_err(while_doing("writing", &files.path(active.segment)))?;
+        // The path is made for the error only: there is a batch for each few messages.
+        written.map_err(|error| while_doing("writing", &files.path(active.segment))(error))?;
         active.end += bytes;
         active.batches += 1;
         Ok(())

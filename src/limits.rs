@@ -62,7 +62,7 @@ pub const SEGMENTS_OPEN_MAX: usize = 64;
 pub const SEGMENTS_OPEN_MIN: u64 = 4;
 
 /// Descriptors that are neither connections nor segments that are kept open: of the process (standard streams, locks, the
-/// admin listener and its connections), and of each core (its ring or poller, its listener, segments being made, name
+/// admin listener and its connections), and of each core (its rings or poller, its listener, segments being made, name
 /// servers that are asked, directories being synced).
 pub const DESCRIPTORS_PER_PROCESS: u64 = 32;
 /// See [`DESCRIPTORS_PER_PROCESS`].
@@ -140,6 +140,9 @@ pub const INDEX_STEP_BYTES: u64 = 64 << 10;
 
 /// Entries of a shard's submission queue. A full one is only an earlier `io_uring_enter`: it bounds nothing in flight.
 pub const RING_ENTRIES: u32 = 1024;
+
+/// Entries of the queue of a shard's ring for writes. Each is submitted at once, so that they bound nothing.
+pub const WRITE_RING_ENTRIES: u32 = 8;
 
 /// Cores that may be configured.
 pub const CORES_MAX: usize = 1024;

@@ -1,4 +1,4 @@
-//! [`AlignedBuf`]: memory that `O_DIRECT` accepts, and its contract with `io_uring`. The only unsafe code of the crate.
+//! [`AlignedBuf`]: memory that `O_DIRECT` accepts, and its contract with `io_uring`.
 #![allow(unsafe_code, reason = "tokio-uring's buffer traits are unsafe to implement")]
 
 use std::cell::RefCell;

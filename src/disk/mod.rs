@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-// Block-aligned buffers, and the only unsafe code of the crate.
+// Block-aligned buffers.
 pub mod aligned;
 // Names, sizes and first blocks: everything off the path of a commit, shared by both real disks.
 pub mod names;
 // Writes and reads on a blocking thread.
 pub mod portable;
+// Writes that the kernel has at once.
+mod ring;
 // Writes and reads through `io_uring`.
 pub mod uring;
 

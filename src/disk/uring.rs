@@ -1,17 +1,29 @@
-//! The disk through `io_uring`: writes and reads of the log without a system call each.
+//! The disk through `io_uring`: the log's writes on a ring of their own, reads on that of the runtime.
 
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use tokio_uring::fs::File;
 
 use super::aligned::AlignedBuf;
+use super::ring::WriteRing;
 use super::{Disk, Haste, names};
 
-/// Real files, written and read through the ring of the current thread.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct UringDisk;
+/// Real files, written and read through the rings of one thread; clones share them.
+#[derive(Clone)]
+pub struct UringDisk(Rc<WriteRing>);
+
+impl UringDisk {
+    /// For the current thread, inside its runtime. `modern`: the kernel knows the flags of Linux 6.0.
+    ///
+    /// Errors: those of `io_uring_setup(2)`.
+    pub fn new(modern: bool) -> io::Result<Self> {
+        WriteRing::new(modern).map(|ring| Self(Rc::new(ring)))
+    }
+}
 
 impl Disk for UringDisk {
     type File = File;
@@ -38,9 +50,9 @@ impl Disk for UringDisk {
 
     async fn write_at(&self, file: &File, blocks: Bytes, offset: u64) -> io::Result<()> {
         let expected = blocks.len();
-        let (result, _blocks) = file.write_at(blocks, offset).submit().await;
-        // Not `write_all_at`: what a short write left behind is unknown, so the caller must treat it as a failure.
-        if result? == expected { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+        let written = self.0.write_at(&file.as_raw_fd(), blocks, offset).await?;
+        // What a short write left behind is unknown, so the caller must treat it as a failure.
+        if written == expected { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
     }
 
     async fn read_at(&self, file: &File, mut buffer: AlignedBuf, offset: u64) -> (io::Result<usize>, AlignedBuf) {

@@ -92,6 +92,9 @@ pub enum CoreError {
     /// The log of an orphaned shard cannot be taken over.
     #[error("taking over the log of a core that is no more")]
     Adopt(#[from] AdoptError),
+    /// The ring for its writes cannot be made.
+    #[error("a ring for writes (io_uring)")]
+    Ring(#[source] io::Error),
     /// A directory cannot be made.
     #[error(transparent)]
     Disk(#[from] DiskError),

@@ -285,11 +285,17 @@ fn spawn_core(
     let body = move || {
         pin(cpu);
         let ran = match (backend, certificate) {
-            (Backend::Uring { .. }, None) => backend::run(backend, async move {
-                tell(core::run(UringDisk, uring::TcpStream::new, start).await);
+            (Backend::Uring { modern }, None) => backend::run(backend, async move {
+                tell(match UringDisk::new(modern) {
+                    Ok(disk) => core::run(disk, uring::TcpStream::new, start).await,
+                    Err(error) => Err(CoreError::Ring(error)),
+                });
             }),
-            (Backend::Uring { .. }, Some(certificate)) => backend::run(backend, async move {
-                tell(core::run(UringDisk, under_tls(certificate), start).await);
+            (Backend::Uring { modern }, Some(certificate)) => backend::run(backend, async move {
+                tell(match UringDisk::new(modern) {
+                    Ok(disk) => core::run(disk, under_tls(certificate), start).await,
+                    Err(error) => Err(CoreError::Ring(error)),
+                });
             }),
             (Backend::Portable, None) => backend::run(backend, async move {
                 tell(core::run(PortableDisk, portable::TcpStream::new, start).await);

@@ -108,10 +108,11 @@ fn transport() -> HyperTransport {
 }
 
 fn shard(dir: &Path) -> Rc<Shard<UringDisk>> {
+    let disk = UringDisk::new(false).expect("a ring");
     let space =
         Space { segment_bytes: SEGMENT_BYTES, log_bytes_max: 0, disk_reserve: 0, reserve: 1, used: Rc::default() };
     let log = || {
-        let files = Files::new(UringDisk, dir.to_owned(), 0);
+        let files = Files::new(disk.clone(), dir.to_owned(), 0);
         Rc::new(Log::new(Rc::new(files), space.clone(), &Survey { next_segment: 1, ..Survey::default() }))
     };
     let backoff = Backoff { base: HOUR, factor: 1.0, max: HOUR, jitter: 0.0, retries_max: 1 };

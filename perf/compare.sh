@@ -4,7 +4,7 @@
 #
 # usage: perf/compare.sh [seconds per row] [rounds]
 # SYSTEMS, SCENARIOS: what to run (default all); WORK: where the logs are (default perf/work, on this disk); FILE: where the
-# results go; NATS_SERVER: a server that is newer than Debian's. perf/peers/install.sh installs the other systems; one that is
+# results go; WARM_UP: see lib.sh; NATS_SERVER: a server that is newer than Debian's. perf/peers/install.sh installs the other systems; one that is
 # missing is left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -48,7 +48,7 @@ note() {
     echo "# round $ROUND, $*" | tee -a "$FILE"
 }
 
-# One row: a fresh system, a second to warm up, then the load. Arguments: scenario, system, options of load.
+# One row: a fresh system, WARM_UP seconds of a closed loop, then the load. Arguments: scenario, system, options of load.
 row() {
     local scenario=$1 system=$2 why
     shift 2
@@ -71,7 +71,7 @@ measure() {
     idle=$(resident VmRSS)
     load=(taskset -c "$LOAD_CORES" target/release/examples/load --target "$TARGET" "${OPTIONS[@]}" --json)
     [ -z "$VERIFY" ] || verify=(--verify "http://$ORIGIN/-/summary")
-    "${load[@]}" --connections 64 --duration 1 "${verify[@]}" >/dev/null || return 1
+    "${load[@]}" --connections 64 --duration "$WARM_UP" "${verify[@]}" >/dev/null || return 1
     curl -fsS "http://$ORIGIN/-/reset"
     [ "$system" != dispatcher_accept ] || { pending=$(metric messages) && attempts=$(metric attempts_total); }
     # What was written before is not to be sent to the disk during the row.

@@ -1,6 +1,9 @@
 # What the scripts of perf/ share: starting and stopping, waiting, reading figures. Sourced, not run.
 
 WORK=${WORK:-perf/work}
+# Seconds of a closed loop before a row, not counted: until a new log's segments have gone around. Before that they are
+# filled with zeros beside the messages.
+WARM_UP=${WARM_UP:-8}
 COMMIT=$(git rev-parse --short HEAD)$(git diff --quiet HEAD -- src || echo -dirty)
 USER_HZ=$(getconf CLK_TCK)
 DAEMON=
@@ -169,6 +172,7 @@ describe() {
     echo "# kernel: $(uname -r)"
     echo "# cpu: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores; daemon on $DAEMON_CORES, load and sink on $LOAD_CORES"
     echo "# disk: $(df --output=source,fstype "$WORK" | tail -n 1 | tr -s ' '), $(lsblk -ndo MODEL,SIZE "$device" 2>/dev/null | tr -s ' ' || echo 'unknown device')"
+    echo "# settings: tcp congestion control $(cat /proc/sys/net/ipv4/tcp_congestion_control 2>/dev/null || echo unknown), sched_autogroup $(cat /proc/sys/kernel/sched_autogroup_enabled 2>/dev/null || echo unknown), mounted $(findmnt -no OPTIONS -T "$WORK" || echo unknown)"
     echo "# load average at the start: $(cut -d' ' -f1-3 /proc/loadavg)"
 }
 

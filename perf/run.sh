@@ -3,7 +3,7 @@
 # read it.
 #
 # usage: perf/run.sh [seconds per row | short] [scenario...]
-# short: 2 seconds per row and half of the sweep. Without scenarios: all of them; "perf/run.sh list" prints their names.
+# short: 2 seconds per row, 1 to warm up, and half of the sweep. Without scenarios: all of them; "perf/run.sh list" prints their names.
 # ROUNDS: how often each is measured, in turns (default 1); WORK: where the log is (default perf/work, on this disk); FILE:
 # where the results go.
 set -euo pipefail
@@ -20,6 +20,7 @@ case ${1:-} in
 list) printf '%s\n' "${SCENARIOS[@]}" && exit ;;
 short)
     SECONDS_EACH=2
+    WARM_UP=1
     SWEEP=(5 25 50 75)
     shift
     ;;
@@ -57,7 +58,7 @@ figures() {
     echo "$(cpu_ns "$DAEMON") $(cpu_ns "${SINK:-$DAEMON}") $(write_bytes) $(device_flushes_and_bytes) $(resident VmHWM) $(awk '$1 == "cpu" { print $9 }' /proc/stat)"
 }
 
-# One row: a fresh daemon, a second to warm up, then the load. Arguments: name, options of load; the last of those that
+# One row: a fresh daemon, WARM_UP seconds of a closed loop, then the load. Arguments: name, options of load; the last of those that
 # contradict each other counts.
 row() {
     local name=$1 before after json load verify
@@ -68,7 +69,7 @@ row() {
     start_daemon CORES=1 "${ENVIRONMENT[@]}"
     load=(taskset -c "$LOAD_CORES" target/release/examples/load --target "$TARGET" "${ORIGINS[@]}" "${REACH[@]}" --json)
     verify=(--verify "http://$ADDRESS/-/summary")
-    "${load[@]}" --connections 64 --duration 1 "${verify[@]}" >/dev/null
+    "${load[@]}" --connections 64 --duration "$WARM_UP" "${verify[@]}" >/dev/null
     if [ -n "$AWAY" ]; then
         stop_one "$SINK"
         SINK=

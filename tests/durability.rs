@@ -13,3 +13,5 @@ mod kill;
 mod restart;
 #[path = "durability/space.rs"]
 mod space;
+#[path = "durability/upgrade.rs"]
+mod upgrade;

@@ -55,6 +55,8 @@ use crate::wal::lock::{self, LockError};
 pub enum ServerError {
     /// `IO_BACKEND=uring`, and the kernel does not let us.
     #[error("IO_BACKEND=uring: {}", backend::REMEDY)]
+use crate::wal::recovery::RecoveryError;
+use crate::wal::versions;
     Backend(#[source] io::Error),
     /// The log is another's, or cannot be made.
     #[error("the log")]
@@ -65,6 +67,9 @@ pub enum ServerError {
     /// `TLS_CA` cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The log is of a version that is not known, or cannot be looked at.
+    #[error(transparent)]
+    Format(#[from] RecoveryError),
     /// `TLS_CERT`, `TLS_KEY` or `TLS_CLIENT_CA` cannot be used.
     #[error(transparent)]
     Certificate(#[from] TlsFileError),
@@ -118,6 +123,7 @@ impl ServerError {
             | Self::Tokens(_)
             | Self::Memory
             | Self::Descriptors { .. }
+            | Self::Format(_)
             | Self::System(_)
             | Self::Core { .. } => 2,
         }
@@ -150,6 +156,9 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
     let certificate =
         tls_files(&config).map(|files| reloads.add("TLS_CERT", move || server_config(&files))).transpose()?;
     let tokens = tokens::publisher(&config, &mut reloads)?;
+    for log in [&config.transaction_log, &config.dead_letter] {
+        versions::check(log)?;
+    }
     let (sockets, data) = listener::bind(config.listen, config.cores.len())?;
     let admin = bind_admin(config.admin_listen)?;
     let gates = Gates::new(shares::origin_rules(&config));

@@ -120,6 +120,11 @@
 //! Version 1 differs in its segments' headers, which have zeros for salt, floor and copy, and in that no checksum is
 //! salted; it knows neither `lost` nor the flag 2. Version 2 got `removed` and the field `replays` later: a program of
 //! that version that does not know them refuses a log that has them, as it does anything newer.
+//!
+//! The first twelve bytes of a segment are the same in every version, so that any program can tell what it does not know from
+//! damage. All headers are looked at before anything is touched ([`versions`]); a kind, tag, flag or code that is not known is
+//! refused where it is met, which may be in the middle of a log of which newer messages are being delivered: raise the version
+//! instead where an older program should not come as far.
 
 // Records on their way to the disk together.
 pub mod batch;
@@ -157,5 +162,7 @@ pub mod survey;
 pub mod ticket;
 // Live counts per segment.
 mod usage;
+// Whether this program may touch a log at all.
+pub mod versions;
 // The end of the log.
 pub mod writer;

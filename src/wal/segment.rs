@@ -85,13 +85,12 @@ impl SegmentHeader {
     /// Reads the header of segment `segment` of shard `shard` from the segment's first block: where it stands first is
     /// damaged, its copy.
     pub fn read(block: &[u8], shard: u32, segment: u32) -> SegmentHeaderRead {
-        let copies = [0, COPY].into_iter().filter_map(|at| block.get(at..)?.first_chunk::<HEADER_BYTES>());
-        let mut intact = copies.filter(|header| {
-            header[0..8] == *SEGMENT_MAGIC && u32_at(*header, 60) == place(shard, segment).crc(&header[..60])
-        });
-        match intact.next() {
+        let copies = || [0, COPY].into_iter().filter_map(|at| block.get(at..)?.first_chunk::<HEADER_BYTES>());
+        match copies().find(|header| is_intact(header, shard, segment)) {
             Some(header) => Self::decode(header),
-            None => SegmentHeaderRead::Absent,
+            None => copies()
+                .find_map(|header| newer(header, shard, segment))
+                .map_or(SegmentHeaderRead::Absent, SegmentHeaderRead::OtherVersion),
         }
     }
 
@@ -111,6 +110,24 @@ impl SegmentHeader {
             floor: salted.then(|| MessageId(*header[40..].first_chunk().expect("a header is longer than 56 bytes"))),
         })
     }
+}
+
+fn is_intact(header: &[u8; HEADER_BYTES], shard: u32, segment: u32) -> bool {
+    header[0..8] == *SEGMENT_MAGIC && u32_at(header, 60) == place(shard, segment).crc(&header[..60])
+}
+
+/// The version of a header that is not laid out as those of this program, so that it cannot be checked. Taken for damage it
+/// would be set aside, and its file used again. `None`: it is damage, or was intact but for its version.
+fn newer(header: &[u8; HEADER_BYTES], shard: u32, segment: u32) -> Option<u16> {
+    let version = u16_at(header, 8);
+    // What stands in the first twelve bytes is the same in every version; so much of it is hardly ever there by accident.
+    let says = header[0..8] == *SEGMENT_MAGIC && version > VERSION && header[10..12] == [0, 0];
+    let is_ours = |known: u16| {
+        let mut header = *header;
+        header[8..10].copy_from_slice(&known.to_le_bytes());
+        is_intact(&header, shard, segment)
+    };
+    (says && !(VERSION_MIN..=VERSION).any(is_ours)).then_some(version)
 }
 
 /// The header carries the salt, so its own checksum is without.
@@ -184,6 +201,22 @@ mod tests {
             let crc = place(3, 42).crc(&block[..60]);
             block[60..64].copy_from_slice(&crc.to_le_bytes());
             assert_eq!(SegmentHeader::read(&block, 3, 42), SegmentHeaderRead::OtherVersion(version));
+        }
+    }
+
+    #[test]
+    fn a_header_that_only_a_newer_version_can_check_is_no_damage_and_a_flipped_bit_is_no_newer_version() {
+        let mut newer = [0xA7; BLOCK_BYTES];
+        newer[0..8].copy_from_slice(SEGMENT_MAGIC);
+        newer[8..12].copy_from_slice(&[3, 0, 0, 0]);
+        assert_eq!(SegmentHeader::read(&newer, 3, 42), SegmentHeaderRead::OtherVersion(3));
+        newer[11] = 1;
+        assert_eq!(SegmentHeader::read(&newer, 3, 42), SegmentHeaderRead::Absent, "that is damage");
+        let old = SegmentHeader { salt: None, floor: None, ..HEADER }.encode();
+        for bit in 0..16 {
+            let mut flipped = old;
+            flipped[8 + bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(SegmentHeader::read(&flipped, 3, 42), SegmentHeaderRead::Absent, "bit {bit}");
         }
     }
 

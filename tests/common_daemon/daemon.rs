@@ -203,8 +203,13 @@ impl Daemon {
 
     /// What its admin listener answers to a GET, head included.
     pub async fn admin(&self, path: &str) -> String {
+        self.admin_by("GET", path).await
+    }
+
+    /// The same to any method.
+    pub async fn admin_by(&self, method: &str, path: &str) -> String {
         let mut stream = TcpStream::connect(self.admin_address()).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use dispatcher::message::MessageId;
 use dispatcher::wal::files::segment_of_name;
 use dispatcher::wal::layout::Position;
-use dispatcher::wal::record::Kind;
+use dispatcher::wal::record::{self, Kind};
 use dispatcher::wal::scan::{Found, scan};
 use dispatcher::wal::segment::{SegmentHeader, SegmentHeaderRead};
 
@@ -57,6 +57,20 @@ pub fn records(root: &Path) -> Vec<Standing> {
         });
     }
     found
+}
+
+/// The file of a record with another kind in the record's header, which is sealed again.
+pub fn with_kind(standing: &Standing, kind: u8) -> Vec<u8> {
+    let root = standing.file.ancestors().nth(2).unwrap();
+    let (_, shard, segment) = segments(root).into_iter().find(|(file, ..)| *file == standing.file).unwrap();
+    let mut image = fs::read(&standing.file).unwrap();
+    let SegmentHeaderRead::Known(header) = SegmentHeader::read(&image, shard, segment) else {
+        panic!("a record stands in a segment")
+    };
+    image[standing.offset + 2] = kind;
+    let place = Position { shard, segment, salt: header.salt, offset: 0 }.at(standing.offset);
+    record::seal(&mut image[standing.offset..], place);
+    image
 }
 
 /// Ids of all dead letters under the log of `dir`, sorted, each once.

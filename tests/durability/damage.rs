@@ -3,7 +3,6 @@
 use std::fs::{self, OpenOptions};
 use std::path::Path;
 
-use dispatcher::wal::layout::Position;
 use dispatcher::wal::record::Kind;
 
 use crate::common::daemon::Daemon;
@@ -80,31 +79,5 @@ fn a_truncated_segment_costs_what_was_cut_off_and_no_more() {
         assert!((1..=3).contains(&gone.len()), "{gone:?}");
         OpenOptions::new().write(true).open(&place.file).unwrap().set_len(cut as u64).unwrap();
         expect_all_but(dir.path(), &origin, &ids, &gone, 200_000).await;
-    });
-}
-
-#[test]
-fn a_log_of_an_unknown_format_version_refuses_the_start_and_is_left_alone() {
-    run(async {
-        let (dir, origin) = (tempfile::tempdir().unwrap(), Origin::refusing(None));
-        let ids = leave(dir.path(), &origin, 3, 100).await;
-        let (file, shard, segment) = log::segments(&dir.path().join("log"))[0].clone();
-        let image = fs::read(&file).unwrap();
-        let mut newer = image.clone();
-        newer[8..10].copy_from_slice(&9_u16.to_le_bytes());
-        let crc = Position { shard, segment, salt: None, offset: 0 }.crc(&newer[..60]);
-        newer[60..64].copy_from_slice(&crc.to_le_bytes());
-        fs::write(&file, &newer).unwrap();
-        let mut daemon = Daemon::spawn(dir.path(), SMALL);
-        assert_eq!(daemon.ended().await.code(), Some(2), "{}", daemon.lines());
-        let lines = daemon.lines();
-        assert!(lines.contains("log format 9, this version reads 1 to 2"), "{lines}");
-        assert!(lines.contains(file.to_str().unwrap()), "{lines}");
-        assert_eq!(fs::read(&file).unwrap(), newer, "it is as it was");
-        fs::write(&file, &image).unwrap();
-        origin.listen();
-        let daemon = Daemon::start(dir.path(), &[("CORES", "1"), ("SEGMENT_BYTES", "1MiB")]).await;
-        until("its messages are delivered by a version that knows it", || origin.has_all(&ids)).await;
-        daemon.stop().await;
     });
 }

@@ -5,7 +5,7 @@
 pub mod letters;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -68,24 +68,38 @@ impl Phase {
 
 /// A shard's phase, as the other threads see it.
 #[derive(Debug)]
-pub struct ShardStatus(AtomicU8);
+pub struct ShardStatus {
+    phase: AtomicU8,
+    /// Its loop has turned since somebody last asked.
+    turned: AtomicBool,
+}
 
 impl Default for ShardStatus {
     fn default() -> Self {
-        Self(AtomicU8::new(Phase::Starting as u8))
+        Self { phase: AtomicU8::new(Phase::Starting as u8), turned: AtomicBool::new(true) }
     }
 }
 
 impl ShardStatus {
     /// Tells the others.
     pub fn set(&self, phase: Phase) {
-        self.0.store(phase as u8, Ordering::Relaxed);
+        self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
     /// What the shard last told.
     pub fn get(&self) -> Phase {
-        let code = self.0.load(Ordering::Relaxed);
+        let code = self.phase.load(Ordering::Relaxed);
         Phase::ALL.into_iter().find(|phase| *phase as u8 == code).expect("only phases are stored")
+    }
+
+    /// Tells that the shard's loop turns.
+    pub fn turn(&self) {
+        self.turned.store(true, Ordering::Relaxed);
+    }
+
+    /// A start and a stop have bounds of their own.
+    fn has_turned(&self) -> bool {
+        matches!(self.get(), Phase::Starting | Phase::Draining) || self.turned.load(Ordering::Relaxed)
     }
 }
 
@@ -214,6 +228,15 @@ impl Control {
             .collect();
         if reasons.is_empty() { Ok(()) } else { Err(reasons.join(", ")) }
     }
+
+    /// Whether the loop of every shard has turned since this was last so. For one asker.
+    pub fn has_turned(&self) -> bool {
+        let all = self.shards.iter().all(|shard| shard.status.has_turned());
+        if all {
+            self.shards.iter().for_each(|shard| shard.status.turned.store(false, Ordering::Relaxed));
+        }
+        all
+    }
 }
 
 #[cfg(test)]
@@ -289,5 +312,22 @@ mod tests {
         assert_eq!(control.ready(), Ok(()));
         inboxes[0].status.set(Phase::LogFull);
         assert_eq!(control.ready(), Err("shard 0 is out of log space".to_owned()));
+    }
+
+    #[test]
+    fn a_shard_whose_loop_stands_still_is_noticed_and_one_that_starts_or_stops_is_not_accused() {
+        let (control, inboxes) = Control::new(2, Shared::in_root());
+        inboxes[0].status.set(Phase::Ready);
+        assert!(control.has_turned(), "nothing is held against a loop that has just begun");
+        assert!(!control.has_turned());
+        inboxes[0].status.turn();
+        assert!(control.has_turned(), "the other one is still starting");
+        inboxes[1].status.set(Phase::Recovering);
+        inboxes[0].status.turn();
+        assert!(!control.has_turned());
+        inboxes[1].status.turn();
+        assert!(control.has_turned(), "the first one's turn still counted");
+        inboxes.iter().for_each(|inbox| inbox.status.set(Phase::Draining));
+        assert!(control.has_turned() && control.has_turned());
     }
 }

@@ -364,6 +364,10 @@ pub const POSTPONE_MS: u64 = 10_000;
 
 /// After `SHUTDOWN_TIMEOUT`, outcomes on their way to the disk get this long, in milliseconds.
 pub const DRAIN_FLUSH_MS: u64 = 2000;
+/// How often it is looked whether there is something to tell the service manager, in milliseconds.
+pub const MANAGER_LOOK_MS: u64 = 200;
+/// At each look until the daemon is ready it is asked to wait this long, in milliseconds: a long log is no failed start.
+pub const MANAGER_PATIENCE_MS: u64 = 30_000;
 
 /// Attempts kept in a message's history: all that count against the largest `RETRYLIMIT`, and some that do not.
 pub const HISTORY_MAX: usize = 1024;

@@ -247,6 +247,13 @@ async fn serve<D: Disk, S: Stream>(
     spawn_local(async move { replaying.replay_loop().await });
     let (watching, status) = (Rc::clone(&shard), Arc::clone(&inbox.status));
     status.set(phase(&watching));
+    let turning = Arc::clone(&status);
+    spawn_local(async move {
+        loop {
+            turning.turn();
+            tokio::time::sleep(TICK).await;
+        }
+    });
     let (shards, limits) = (start.shards, Arc::clone(&config));
     spawn_local(async move {
         loop {

@@ -10,12 +10,16 @@ pub mod backend;
 pub mod core;
 // Who may have how many descriptors.
 mod descriptors;
+// What the service manager is told.
+mod manager;
 // What a core reads while it serves.
 mod recovery;
 // What is read again on SIGHUP.
 pub mod reload;
 // What each part is told by the configuration.
 mod shares;
+// How the daemon is stopped.
+mod stop;
 // What senders must bring.
 mod tokens;
 
@@ -33,7 +37,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::backend::Backend;
 use self::core::{CoreError, CoreStart};
 use self::descriptors::Descriptors;
+use self::manager::Manager;
 use self::reload::{Reloader, Reloads};
+use self::stop::Stop;
 use self::tokens::TokenFileError;
 use crate::admin;
 use crate::config::{Config, Listen};
@@ -49,27 +55,27 @@ use crate::reload::Current;
 use crate::schedule::gate::Gates;
 use crate::time::monotonic_now;
 use crate::wal::lock::{self, LockError};
+use crate::wal::recovery::RecoveryError;
+use crate::wal::versions;
 
 /// Why the daemon did not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// `IO_BACKEND=uring`, and the kernel does not let us.
     #[error("IO_BACKEND=uring: {}", backend::REMEDY)]
-use crate::wal::recovery::RecoveryError;
-use crate::wal::versions;
     Backend(#[source] io::Error),
     /// The log is another's, or cannot be made.
     #[error("the log")]
     Lock(#[from] LockError),
+    /// The log is of a version that is not known, or cannot be looked at.
+    #[error(transparent)]
+    Format(#[from] RecoveryError),
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
     /// `TLS_CA` cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The log is of a version that is not known, or cannot be looked at.
-    #[error(transparent)]
-    Format(#[from] RecoveryError),
     /// `TLS_CERT`, `TLS_KEY` or `TLS_CLIENT_CA` cannot be used.
     #[error(transparent)]
     Certificate(#[from] TlsFileError),
@@ -117,13 +123,13 @@ impl ServerError {
             Self::Core { source: CoreError::LogFailed(_), .. } | Self::Died { .. } => 3,
             Self::Backend(_)
             | Self::Lock(_)
+            | Self::Format(_)
             | Self::Bind(_)
             | Self::Tls(_)
             | Self::Certificate(_)
             | Self::Tokens(_)
             | Self::Memory
             | Self::Descriptors { .. }
-            | Self::Format(_)
             | Self::System(_)
             | Self::Core { .. } => 2,
         }
@@ -150,15 +156,15 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
     }
     let (descriptors, memory) = shares::divide(&config, descriptors_max).ok_or(ServerError::Memory)?;
     let _locks = [lock::lock(&config.transaction_log)?, lock::lock(&config.dead_letter)?];
+    for log in [&config.transaction_log, &config.dead_letter] {
+        versions::check(log)?;
+    }
     let backend = backend::choose(config.io_backend).map_err(ServerError::Backend)?;
     let tls = tls::client_config(config.tls_ca.as_deref())?;
     let mut reloads = Reloads::default();
     let certificate =
         tls_files(&config).map(|files| reloads.add("TLS_CERT", move || server_config(&files))).transpose()?;
     let tokens = tokens::publisher(&config, &mut reloads)?;
-    for log in [&config.transaction_log, &config.dead_letter] {
-        versions::check(log)?;
-    }
     let (sockets, data) = listener::bind(config.listen, config.cores.len())?;
     let admin = bind_admin(config.admin_listen)?;
     let gates = Gates::new(shares::origin_rules(&config));
@@ -198,7 +204,8 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
         threads.push(spawn_core(backend, certificate, start)?);
     }
     drop(ready);
-    let reloader = reloads.start()?;
+    let manager = Manager::from_env().map(Arc::new);
+    let reloader = reloads.start(manager.clone())?;
     shares::tell_memory(&config, &memory);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), backend = backend.as_str(), shards, descriptors = descriptors_max,
@@ -206,6 +213,11 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
     );
     let local = tokio::task::LocalSet::new();
     let settings = admin::Settings { token: config.admin_token.clone(), origin_scheme: config.origin_scheme };
+    if let Some(manager) = manager.clone() {
+        let control = control.clone();
+        local.spawn_local(async move { manager.attend(&control).await });
+    }
+    let stop = Stop::new(stop, manager, shares::stop_ms_max(&config));
     let attending =
         attend(Attended { admin, settings, data, control, stop, readies, threads, backend, hangup, reloader });
     local.block_on(&runtime, attending)
@@ -216,7 +228,7 @@ struct Attended {
     settings: admin::Settings,
     data: SocketAddr,
     control: Control,
-    stop: watch::Sender<bool>,
+    stop: Stop,
     readies: mpsc::Receiver<u32>,
     threads: Vec<CoreThread>,
     backend: Backend,
@@ -242,7 +254,6 @@ async fn attend(mut attended: Attended) -> Result<(), ServerError> {
     for thread in attended.threads {
         cores.push(async move { thread.end.await.unwrap_or(Err(ServerError::Died { shard: thread.shard })) });
     }
-    let mut stopping = false;
     loop {
         tokio::select! {
             biased;
@@ -250,8 +261,8 @@ async fn attend(mut attended: Attended) -> Result<(), ServerError> {
                 None => return Ok(()),
                 Some(ended) => ended?,
             },
-            _ = terminate.recv() => stopping = stop(&attended.stop, stopping),
-            _ = interrupt.recv() => stopping = stop(&attended.stop, stopping),
+            _ = terminate.recv() => attended.stop.signalled(),
+            _ = interrupt.recv() => attended.stop.signalled(),
             _ = attended.hangup.recv() => attended.reloader.reload(),
             Some(_) = attended.readies.recv(), if waiting > 0 => {
                 waiting -= 1;
@@ -264,17 +275,6 @@ async fn attend(mut attended: Attended) -> Result<(), ServerError> {
             }
         }
     }
-}
-
-/// The first signal drains; a second one ends the process at once: everything accepted is in the log.
-fn stop(sender: &watch::Sender<bool>, stopping: bool) -> bool {
-    if stopping {
-        tracing::warn!("second signal: stopping at once");
-        std::process::exit(130);
-    }
-    tracing::info!("stopping: answering what was accepted, waiting for attempts in flight");
-    sender.send_replace(true);
-    true
 }
 
 /// The end is told before the core's runtime is dropped, which would wait for every helper thread: a filesystem that hangs

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use super::chain;
+use super::manager::Manager;
 use crate::reload::Publisher;
 
 /// Reads something again and publishes it, or says on one line why it cannot.
@@ -39,19 +40,24 @@ impl Reloads {
         Ok(publisher)
     }
 
-    /// Starts the thread that reads them again; none if there are none. It ends with the reloader, or with the process:
-    /// a file that hangs holds up neither signals nor the admin listener.
-    pub fn start(self) -> io::Result<Reloader> {
-        if self.rereads.is_empty() {
-            return Ok(Reloader(None));
-        }
+    /// Starts the thread that reads them again, and tells the service manager of it. It ends with the reloader, or with the
+    /// process: a file that hangs holds up neither signals nor the admin listener.
+    pub fn start(self, manager: Option<Arc<Manager>>) -> io::Result<Reloader> {
         let (wake, woken) = sync_channel(1);
-        let body = move || woken.iter().for_each(|()| self.reread());
+        let body = move || {
+            woken.iter().for_each(|()| match &manager {
+                Some(manager) => manager.reloading(|| self.reread()),
+                None => self.reread(),
+            });
+        };
         std::thread::Builder::new().name("reload".to_owned()).spawn(body)?;
-        Ok(Reloader(Some(wake)))
+        Ok(Reloader(wake))
     }
 
     fn reread(&self) {
+        if self.rereads.is_empty() {
+            tracing::info!("SIGHUP: there is nothing to reload");
+        }
         for (variable, reread) in &self.rereads {
             match reread() {
                 Ok(()) => tracing::info!(variable, "reloaded"),
@@ -62,16 +68,13 @@ impl Reloads {
 }
 
 /// Where a reload is asked for.
-pub struct Reloader(Option<SyncSender<()>>);
+pub struct Reloader(SyncSender<()>);
 
 impl Reloader {
     /// Has everything read again, without waiting for it.
     pub fn reload(&self) {
-        match &self.0 {
-            // An error means that one is asked for and has not begun: it will read what is there now.
-            Some(wake) => drop(wake.try_send(())),
-            None => tracing::info!("SIGHUP: there is nothing to reload"),
-        }
+        // An error means that one is asked for and has not begun: it will read what is there now.
+        let _ = self.0.try_send(());
     }
 }
 

@@ -11,7 +11,7 @@ use crate::ingress::control_fields::ControlRules;
 use crate::ingress::head::Rules;
 use crate::ingress::tokens::Door;
 use crate::ingress::{self, listener};
-use crate::limits::to_usize;
+use crate::limits::{DRAIN_FLUSH_MS, to_usize};
 use crate::memory::Memory;
 use crate::message::Scheme;
 use crate::schedule::backoff::Backoff;
@@ -19,7 +19,7 @@ use crate::schedule::breaker;
 use crate::schedule::scheduler::Limits;
 use crate::shard::conclude::RetryRules;
 use crate::shard::{Settings, message_bytes_max};
-use crate::time::Clock;
+use crate::time::{Clock, Millis};
 use crate::wal::spare::Space;
 
 /// Space for messages; dead letters share the bound, but are kept whatever it says: they were accepted.
@@ -34,6 +34,11 @@ pub fn spaces(start: &CoreStart) -> (Space, Space) {
     };
     let dead_letters = Space { log_bytes_max: 0, disk_reserve: 0, reserve: 0, ..messages.clone() };
     (messages, dead_letters)
+}
+
+/// How long a stop takes at most: attempts in flight, their outcomes, the hint that nothing was in flight, and the exit.
+pub fn stop_ms_max(config: &Config) -> Millis {
+    Millis(config.shutdown_timeout.0 + 3 * DRAIN_FLUSH_MS)
 }
 
 /// Where damaged ranges are set aside.

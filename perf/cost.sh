@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Counts what a message costs the daemon: instructions, system calls, allocations, switches. Unlike times, these hardly
+# Counts what a message costs the daemon: instructions, system calls, switches. Unlike times, these hardly
 # depend on what else the machine does. See README.md for how to read it.
 #
 # usage: perf/cost.sh [messages]
@@ -10,8 +10,7 @@ cd "$(dirname "$0")/.."
 . perf/lib.sh
 
 MESSAGES=${1:-20000}
-# Under dhat the daemon is slower still; by itself it is fast, and its heap takes longer to settle.
-ALLOCATING=$((MESSAGES / 4))
+# By itself it is fast.
 NATIVE=$((MESSAGES * 5))
 FILE=${FILE:-perf/results/$(date +%F)-$COMMIT-cost.tsv}
 DAEMON_CORES=0
@@ -127,23 +126,10 @@ instructions() {
     callgrind_control --zero "$DAEMON" >/dev/null 2>&1
     send "$path" "$MESSAGES"
     callgrind_control --dump "$DAEMON" >/dev/null 2>&1
-    perf/cost/where.py functions "$out.1" "$MESSAGES" >"$WORK/functions.$path"
+    perf/cost/where.py "$out.1" "$MESSAGES" >"$WORK/functions.$path"
     row "$path" "instructions" "$(awk '{ print $1; exit }' "$WORK/functions.$path")" 1
     batches "$path" "under callgrind" "$MESSAGES"
     stop
-}
-
-# Of two runs that differ in their number of messages alone.
-allocations() {
-    local path=$1 out=$WORK/dhat.$1 times
-    for times in 1 3; do
-        begin "$path" 3000 valgrind --tool=dhat --num-callers=40 --dhat-out-file="$(realpath "$out.$times")"
-        send "$path" $((ALLOCATING * times))
-        stop
-    done
-    perf/cost/where.py allocations "$out.1" "$out.3" $((ALLOCATING * 2)) >"$WORK/allocations.$path"
-    row "$path" "allocations" "$(awk '{ print $1; exit }' "$WORK/allocations.$path")" 1
-    row "$path" "allocated bytes" "$(awk '{ print $3; exit }' "$WORK/allocations.$path")" 1
 }
 
 build
@@ -154,13 +140,12 @@ begin accept 64
 {
     describe
     echo "# backend: $BACKEND; under valgrind: $VALGRIND_BACKEND, $(valgrind --version)"
-    echo "# $NATIVE messages of 1 KiB over 64 connections, closed loop, under callgrind $MESSAGES, under dhat $((ALLOCATING * 2))"
+    echo "# $NATIVE messages of 1 KiB over 64 connections, closed loop, under callgrind $MESSAGES"
     printf 'path\tfigure\tper_message\n'
 } | tee "$FILE"
 stop
 for path in accept whole; do
     native "$path"
     instructions "$path"
-    allocations "$path"
 done
-echo "written to $FILE; where it comes from: $WORK/functions.* and $WORK/allocations.*"
+echo "written to $FILE; where it comes from: $WORK/functions.*"

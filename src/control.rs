@@ -3,10 +3,12 @@
 
 // Questions about dead letters.
 pub mod letters;
+// What a shard is doing.
+mod phase;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -14,8 +16,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::memory::Memory;
-use crate::metrics::exposition::{self, Process};
+use crate::metrics::exposition::{self, Process, Usage};
 use crate::metrics::{Side, Snapshot};
+use crate::schedule::gate::Gates;
+use crate::time::{UnixMillis, monotonic_now, process_cpu_time};
+pub use phase::{Phase, ShardStatus};
 
 /// Time for all shards together to answer one scrape.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -31,78 +36,6 @@ pub enum ShardRequest {
     Letters(letters::LetterRequest),
 }
 
-/// What a shard is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Phase {
-    /// Not listening yet.
-    Starting,
-    /// Taking messages, while it reads its log.
-    Recovering,
-    /// Taking messages.
-    Ready,
-    /// Refusing messages until there is log space.
-    LogFull,
-    /// Refusing messages because the log could not be written.
-    LogFailed,
-    /// Stopping.
-    Draining,
-}
-
-impl Phase {
-    const ALL: [Self; 6] =
-        [Self::Starting, Self::Recovering, Self::Ready, Self::LogFull, Self::LogFailed, Self::Draining];
-
-    /// Why a shard in this phase is not ready.
-    const fn reason(self) -> Option<&'static str> {
-        match self {
-            Self::Ready => None,
-            Self::Starting => Some("starting"),
-            Self::Recovering => Some("recovering its log"),
-            Self::LogFull => Some("out of log space"),
-            Self::LogFailed => Some("unable to write its log"),
-            Self::Draining => Some("stopping"),
-        }
-    }
-}
-
-/// A shard's phase, as the other threads see it.
-#[derive(Debug)]
-pub struct ShardStatus {
-    phase: AtomicU8,
-    /// Its loop has turned since somebody last asked.
-    turned: AtomicBool,
-}
-
-impl Default for ShardStatus {
-    fn default() -> Self {
-        Self { phase: AtomicU8::new(Phase::Starting as u8), turned: AtomicBool::new(true) }
-    }
-}
-
-impl ShardStatus {
-    /// Tells the others.
-    pub fn set(&self, phase: Phase) {
-        self.phase.store(phase as u8, Ordering::Relaxed);
-    }
-
-    /// What the shard last told.
-    pub fn get(&self) -> Phase {
-        let code = self.phase.load(Ordering::Relaxed);
-        Phase::ALL.into_iter().find(|phase| *phase as u8 == code).expect("only phases are stored")
-    }
-
-    /// Tells that the shard's loop turns.
-    pub fn turn(&self) {
-        self.turned.store(true, Ordering::Relaxed);
-    }
-
-    /// A start and a stop have bounds of their own.
-    fn has_turned(&self) -> bool {
-        matches!(self.get(), Phase::Starting | Phase::Draining) || self.turned.load(Ordering::Relaxed)
-    }
-}
-
 /// A shard's end of the line.
 #[derive(Debug)]
 pub struct ShardInbox {
@@ -110,15 +43,6 @@ pub struct ShardInbox {
     pub requests: mpsc::Receiver<ShardRequest>,
     /// Where to tell what it is doing.
     pub status: Arc<ShardStatus>,
-}
-
-#[cfg(test)]
-impl Shared {
-    /// For tests: of a process whose log is on the filesystem of `/`.
-    pub fn in_root() -> Self {
-        let memory = Memory::of_parts(0);
-        Self { log_dir: PathBuf::from("/"), backend: "portable", open_origins: Arc::default(), memory }
-    }
 }
 
 #[derive(Debug)]
@@ -145,6 +69,15 @@ pub struct Control {
     shared: Arc<Shared>,
     /// Number of the next replay.
     jobs: Arc<AtomicU64>,
+    /// Who takes scrapes over from cores.
+    scrapes: Arc<OnceLock<mpsc::Sender<Scrape>>>,
+}
+
+/// A scrape that a core hands over.
+#[derive(Debug)]
+struct Scrape {
+    openmetrics: bool,
+    reply: oneshot::Sender<String>,
 }
 
 /// What concerns the process and no shard.
@@ -152,12 +85,40 @@ pub struct Control {
 pub struct Shared {
     /// Where free space is asked.
     pub log_dir: PathBuf,
+    /// `DISK_RESERVE`, in bytes.
+    pub disk_reserve_bytes: u64,
+    /// `MAX_LOG_BYTES`, in bytes; 0: none.
+    pub log_bytes_max: u64,
     /// The I/O it runs on.
     pub backend: &'static str,
-    /// Origins whose circuit is open.
-    pub open_origins: Arc<AtomicU64>,
+    /// The origins.
+    pub gates: Arc<Gates>,
+    /// Where the ticks of the gates begin.
+    pub epoch: std::time::Instant,
+    /// When the process started.
+    pub started: UnixMillis,
     /// What may be taken of memory, and is.
     pub memory: Arc<Memory>,
+}
+
+#[cfg(test)]
+impl Shared {
+    /// For tests: of a process whose log is on the filesystem of `/`.
+    pub fn in_root() -> Self {
+        use crate::schedule::breaker::Rules;
+        use crate::time::Millis;
+        let rules = Rules { failures: 5, probe_max: Millis(1000), in_flight_max: 8 };
+        Self {
+            log_dir: PathBuf::from("/"),
+            disk_reserve_bytes: 0,
+            log_bytes_max: 0,
+            backend: "portable",
+            gates: Gates::new(rules),
+            epoch: monotonic_now(),
+            started: UnixMillis(0),
+            memory: Memory::of_parts(0),
+        }
+    }
 }
 
 impl Control {
@@ -172,7 +133,7 @@ impl Control {
             })
             .unzip::<_, _, Vec<_>, Vec<_>>();
         let jobs = Arc::new(AtomicU64::new(1));
-        (Self { shards: lines.into(), shared: Arc::new(shared), jobs }, inboxes)
+        (Self { shards: lines.into(), shared: Arc::new(shared), jobs, scrapes: Arc::default() }, inboxes)
     }
 
     /// The metrics of all shards as text, OpenMetrics or classic, in at most 2 s. Cancel-safe.
@@ -202,14 +163,49 @@ impl Control {
                 merged.merge(snapshot);
             }
         }
-        let process = Process {
-            backend: self.shared.backend,
-            shards: self.shards.len(),
-            disk_free_bytes: self.disk_free(),
-            open_origins: self.shared.open_origins.load(Ordering::Relaxed),
-            memory: self.shared.memory.parts(merged.connections(Side::In)).to_vec(),
-        };
+        let process = self.process(merged.connections(Side::In));
         if openmetrics { exposition::openmetrics(merged, process) } else { exposition::classic(merged, process) }
+    }
+
+    /// The same for a core, which another thread spares adding up and writing: that takes some hundred microseconds, and
+    /// more the more cores there are, in which messages would wait. Cancel-safe.
+    pub async fn metrics_off_core(&self, openmetrics: bool) -> String {
+        let Some(scrapes) = self.scrapes.get() else { return self.metrics(openmetrics).await };
+        let (reply, text) = oneshot::channel();
+        drop(scrapes.send(Scrape { openmetrics, reply }).await);
+        match text.await {
+            Ok(text) => text,
+            // The other thread is on its way out.
+            Err(_) => self.metrics(openmetrics).await,
+        }
+    }
+
+    /// Takes scrapes over from cores, one at a time, for as long as it is polled. Once per process.
+    pub async fn serve_scrapes(&self) {
+        let (sender, mut scrapes) = mpsc::channel(QUESTIONS_MAX);
+        self.scrapes.set(sender).expect("one serves");
+        while let Some(Scrape { openmetrics, reply }) = scrapes.recv().await {
+            // Who has given up needs none.
+            drop(reply.send(self.metrics(openmetrics).await));
+        }
+    }
+
+    /// What concerns no shard; `connections` are open from senders.
+    fn process(&self, connections: u64) -> Process {
+        let shared = &self.shared;
+        let phases: Vec<Phase> = self.shards.iter().map(|shard| shard.status.get()).collect();
+        let in_phase = |phase| phases.iter().filter(|other| **other == phase).count() as u64;
+        let tick = monotonic_now().saturating_duration_since(shared.epoch).as_millis();
+        Process {
+            backend: shared.backend,
+            shards: Phase::ALL.map(|phase| (phase.as_str(), in_phase(phase))).to_vec(),
+            disk_free_bytes: self.disk_free(),
+            disk_reserve_bytes: shared.disk_reserve_bytes,
+            log_bytes_max: shared.log_bytes_max,
+            origins: shared.gates.figures(u64::try_from(tick).unwrap_or(u64::MAX)),
+            memory: shared.memory.parts(connections).to_vec(),
+            usage: Usage { started: shared.started, cpu: process_cpu_time(), resident_bytes: resident_bytes() },
+        }
     }
 
     /// Bytes that an unprivileged process may still allocate where the log is (`statvfs(3)`).
@@ -233,10 +229,17 @@ impl Control {
     pub fn has_turned(&self) -> bool {
         let all = self.shards.iter().all(|shard| shard.status.has_turned());
         if all {
-            self.shards.iter().for_each(|shard| shard.status.turned.store(false, Ordering::Relaxed));
+            self.shards.iter().for_each(|shard| shard.status.forget_turn());
         }
         all
     }
+}
+
+/// Bytes of this process that are in memory (`proc_pid_status(5)`).
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
+    Some(kib.parse::<u64>().ok()? * 1024)
 }
 
 #[cfg(test)]
@@ -292,6 +295,31 @@ mod tests {
         // The first is silent now; its five still count.
         let text = scrape(&both, &mut second, 8).await;
         assert!(text.contains("dispatcher_accepted_total 13\n"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_core_gets_its_scrape_from_who_serves_them_and_else_makes_it_itself() {
+        let (control, mut inboxes) = Control::new(1, Shared::in_root());
+        let first = tokio::select! {
+            biased;
+            () = answering(&mut inboxes[0], 5) => unreachable!("the line stays open"),
+            text = control.metrics_off_core(false) => text,
+        };
+        let second = tokio::select! {
+            biased;
+            () = answering(&mut inboxes[0], 6) => unreachable!("the line stays open"),
+            () = control.serve_scrapes() => unreachable!("it serves for as long as it is polled"),
+            text = control.metrics_off_core(true) => text,
+        };
+        // Who served is gone.
+        let third = tokio::select! {
+            biased;
+            () = answering(&mut inboxes[0], 7) => unreachable!("the line stays open"),
+            text = control.metrics_off_core(false) => text,
+        };
+        for (text, accepted) in [(first, 5), (second, 6), (third, 7)] {
+            assert!(text.contains(&format!("dispatcher_accepted_total {accepted}\n")), "{text}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

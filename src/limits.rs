@@ -344,6 +344,14 @@ pub const EXPIRY_TICK_MS: u64 = 250;
 
 /// Origins without messages of which something is remembered: failures in a row, an open circuit.
 pub const ORIGINS_REMEMBERED_MAX: usize = 4096;
+/// Origins that the metrics tell apart; all others are one.
+pub const NAMED_ORIGINS_MAX: usize = 50;
+/// Counted of the others, for the next names: whichever has more than one in so many of their messages is found.
+pub const RISING_ORIGINS_MAX: usize = 256;
+/// Names are dealt out anew after so many milliseconds at least, and so many at a time: each is a new series for good.
+pub const NAMES_DEALT_MS_MIN: u64 = 60_000;
+/// See [`NAMES_DEALT_MS_MIN`].
+pub const NAMES_DEALT_MAX: usize = 5;
 
 /// Recovered messages that are entered in the schedule at a time once the log is read: 0.1 ms or so, between which a
 /// core does its other work.

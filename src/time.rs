@@ -61,6 +61,12 @@ pub fn unix_now() -> UnixMillis {
     UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// Time that this process has taken of the processors, user and system.
+pub fn process_cpu_time() -> Duration {
+    let taken = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(taken).unwrap_or_default()
+}
+
 /// A point in time as RFC 3339 has it, in UTC, with milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Rfc3339(pub UnixMillis);

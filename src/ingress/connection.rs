@@ -259,7 +259,7 @@ impl<S: Stream, D: Disk> Connection<S, D> {
             Endpoint::Metrics { openmetrics } => {
                 // One at a time: each has every core add up its histograms.
                 let _one = self.ingress.scrapes.lock().await;
-                (200, if openmetrics { OPENMETRICS } else { CLASSIC }, control.metrics(openmetrics).await)
+                (200, if openmetrics { OPENMETRICS } else { CLASSIC }, control.metrics_off_core(openmetrics).await)
             }
             Endpoint::Healthy => (200, PLAIN, "healthy\n".to_owned()),
             Endpoint::Ready => match control.ready() {

@@ -95,7 +95,7 @@ impl Daemon {
 
     /// One figure of a scrape, by its name without the prefix and its labels.
     pub(super) fn counted(&self, series: &str) -> u64 {
-        let process = Process { backend: "portable", shards: 1, ..Process::default() };
+        let process = Process { backend: "portable", ..Process::default() };
         let text = exposition::classic(self.shard.metrics().snapshot(Gauges::default()), process);
         let line = text.lines().find_map(|line| line.strip_prefix("dispatcher_")?.strip_prefix(series));
         line.unwrap().trim().parse().unwrap()

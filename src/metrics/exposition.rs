@@ -1,6 +1,7 @@
 //! A [`Snapshot`] to the text that Prometheus scrapes: OpenMetrics 1.0 by prometheus-client, and the classic format.
 
 use std::fmt;
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, text};
@@ -10,20 +11,39 @@ use prometheus_client::registry::{Registry, Unit};
 use super::{Distribution, RefusedReason, Snapshot};
 use crate::net::handshake::HandshakeFailure;
 use crate::schedule::attempt::Failure;
+use crate::schedule::busiest::{Counted, Figures, OriginFigures};
+use crate::time::UnixMillis;
 
 /// What the whole process knows beyond its shards.
 #[derive(Clone, Debug, Default)]
 pub struct Process {
     /// Which I/O it runs on.
     pub backend: &'static str,
-    /// Shards it has, whether or not they answered.
-    pub shards: usize,
+    /// Shards it has, whether or not they answered, by what they are doing.
+    pub shards: Vec<(&'static str, u64)>,
     /// Bytes that may still be allocated on the log's filesystem, if that could be asked.
     pub disk_free_bytes: Option<u64>,
-    /// Origins whose circuit is open.
-    pub open_origins: u64,
+    /// `DISK_RESERVE`, in bytes.
+    pub disk_reserve_bytes: u64,
+    /// `MAX_LOG_BYTES`, in bytes; 0: none.
+    pub log_bytes_max: u64,
+    /// What is told of origins.
+    pub origins: Figures,
     /// Parts of the memory: name, bytes taken, bytes that may be.
     pub memory: Vec<(&'static str, u64, u64)>,
+    /// When the process started, what it took of the processors and holds of memory.
+    pub usage: Usage,
+}
+
+/// What every process has.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// When it started, by the wall clock, in milliseconds.
+    pub started: UnixMillis,
+    /// Time on processors, user and system.
+    pub cpu: Duration,
+    /// Bytes of memory that are resident, if that could be asked.
+    pub resident_bytes: Option<u64>,
 }
 
 /// Content type of the classic format.
@@ -71,10 +91,14 @@ pub fn takes_openmetrics(accept: &str) -> bool {
 
 /// OpenMetrics 1.0 text.
 pub fn openmetrics(snapshot: Snapshot, process: Process) -> String {
-    let mut registry = Registry::with_prefix("dispatcher");
-    registry.register_collector(Box::new(Exposed { snapshot, process }));
+    // As every process calls them.
+    let mut common = Registry::with_prefix("process");
+    common.register_collector(Box::new(process.usage));
+    let mut own = Registry::with_prefix("dispatcher");
+    own.register_collector(Box::new(Exposed { snapshot, process }));
     let mut text = String::new();
-    text::encode(&mut text, &registry).expect("writing to a string cannot fail");
+    let encoded = text::encode_registry(&mut text, &own).and_then(|()| text::encode(&mut text, &common));
+    encoded.expect("writing to a string cannot fail");
     text
 }
 
@@ -110,6 +134,8 @@ impl Collector for Exposed {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_counters(&mut encoder)?;
         self.encode_gauges(&mut encoder)?;
+        self.encode_log(&mut encoder)?;
+        self.encode_origins(&mut encoder)?;
         self.encode_histograms(&mut encoder)
     }
 }
@@ -117,6 +143,8 @@ impl Collector for Exposed {
 /// No labels.
 type NoLabels = [(&'static str, &'static str); 0];
 const SIDES: [&str; 2] = ["in", "out"];
+/// The label of all origins without a name of their own. No origin is called that: they all have a scheme.
+const OTHER: &str = "other";
 
 impl Exposed {
     fn encode_counters(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -153,14 +181,10 @@ impl Exposed {
         gauge(encoder, "dead_letters_kept", "Dead letters that there are", None, None, kept)?;
         let open = [0, 1].map(|side| (SIDES[side], counts.connections[side]));
         gauge(encoder, "connections", "Connections open", None, Some("side"), open)?;
-        let circuits = [("", self.process.open_origins)];
+        let circuits = [("", self.process.origins.open_origins)];
         gauge(encoder, "breaker_open_origins", "Origins whose circuit is open", None, None, circuits)?;
-        let mut bytes = |name, help, value| gauge(encoder, name, help, Some(&Unit::Bytes), None, [("", value)]);
-        bytes("log", "Size of all log files", gauges.log_bytes)?;
-        bytes("log_live", "Size of the records of live messages", gauges.log_live_bytes)?;
-        if let Some(free) = self.process.disk_free_bytes {
-            bytes("disk_free", "Space left on the filesystem of the log", free)?;
-        }
+        let phases = self.process.shards.iter().copied();
+        gauge(encoder, "shards", "Cores of the daemon by what they are doing", None, Some("phase"), phases)?;
         let memory = &self.process.memory;
         let (taken, most) = (memory.iter().map(|part| (part.0, part.1)), memory.iter().map(|part| (part.0, part.2)));
         let (unit, part) = (Some(&Unit::Bytes), Some("part"));
@@ -174,10 +198,63 @@ impl Exposed {
         ] {
             encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?.encode_gauge(&value)?;
         }
-        let shards = self.process.shards.to_string();
+        let shards = self.process.shards.iter().map(|(_, shards)| shards).sum::<u64>().to_string();
         let labels = [("version", env!("CARGO_PKG_VERSION")), ("backend", self.process.backend), ("shards", &shards)];
         let mut info = encoder.encode_descriptor("build_info", "What runs here", None, MetricType::Gauge)?;
         info.encode_family(&labels)?.encode_gauge(&1_i64)
+    }
+
+    fn encode_log(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let (gauges, process) = (&self.snapshot.gauges, &self.process);
+        let mut bytes = |name, help, value| gauge(encoder, name, help, Some(&Unit::Bytes), None, [("", value)]);
+        bytes("log", "Size of all log files, those of dead letters included", gauges.log_bytes)?;
+        bytes("log_spare", "Size of the log files that hold nothing and are written next", gauges.log_spare_bytes)?;
+        bytes("log_live", "Size of the records of live messages", gauges.log_live_bytes)?;
+        bytes("disk_reserve", "Space that new messages leave free: DISK_RESERVE", process.disk_reserve_bytes)?;
+        if let Some(free) = process.disk_free_bytes {
+            bytes("disk_free", "Space left on the filesystem of the log", free)?;
+        }
+        let by_disk =
+            process.disk_free_bytes.map(|free| gauges.log_bytes + free.saturating_sub(process.disk_reserve_bytes));
+        let by_setting = Some(process.log_bytes_max).filter(|most| *most > 0);
+        if let Some(limit) = by_disk.into_iter().chain(by_setting).min() {
+            let help = "Size that all log files may reach now, by MAX_LOG_BYTES and what the disk has left";
+            bytes("log_limit", help, limit)?;
+        }
+        Ok(())
+    }
+
+    /// The named ones, and all others as `other`.
+    fn encode_origins(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let (gauges, Figures { named, others_ended, open_origins }) = (&self.snapshot.gauges, &self.process.origins);
+        let sum = |of: fn(&OriginFigures) -> u64| named.iter().map(of).sum::<u64>();
+        // Not from one moment.
+        let others = OriginFigures {
+            origin: OTHER.to_owned(),
+            messages: (gauges.ready + gauges.in_flight + gauges.delayed).saturating_sub(sum(|origin| origin.messages)),
+            ended: *others_ended,
+            is_open: false,
+        };
+        let others_open = open_origins.saturating_sub(sum(|origin| origin.is_open.into()));
+        let all = || named.iter().chain([&others]);
+        let messages = all().map(|origin| (&*origin.origin, origin.messages));
+        let help = "Live messages by origin: the busiest, and the rest as other";
+        gauge(encoder, "origin_messages", help, None, Some("origin"), messages)?;
+        let open = named.iter().map(|origin| (&*origin.origin, origin.is_open.into())).chain([(OTHER, others_open)]);
+        gauge(encoder, "origin_breaker_open", "Circuits that are open by origin", None, Some("origin"), open)?;
+        let help = "Messages that were given up by origin";
+        let dead = all().map(|origin| (&*origin.origin, origin.ended[Counted::DeadLettered as usize]));
+        counter(encoder, "origin_dead_letters", help, Some("origin"), dead)?;
+        let help = "Attempts that ended by origin and by how they ended";
+        let mut attempts = encoder.encode_descriptor("origin_attempts", help, None, MetricType::Counter)?;
+        for origin in all() {
+            for (outcome, what) in [("delivered", Counted::Delivered), ("failed", Counted::Failed)] {
+                let labels = [("origin", &*origin.origin), ("outcome", outcome)];
+                let mut metric = attempts.encode_family(&labels)?;
+                metric.encode_counter::<NoLabels, _, u64>(&origin.ended[what as usize], None)?;
+            }
+        }
+        Ok(())
     }
 
     fn encode_histograms(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -194,6 +271,20 @@ impl Exposed {
         let help = "Messages made durable by one write of the log";
         let metric = encoder.encode_descriptor("commit_batch_messages", help, None, MetricType::Histogram)?;
         histogram(metric, &distributions.commit_batch, &BATCH_BOUNDS, 1.0)
+    }
+}
+
+impl Collector for Usage {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let (seconds, encoder) = (Some(&Unit::Seconds), &mut encoder);
+        let started = Duration::from_millis(self.started.0).as_secs_f64();
+        let help = "When the process started, in Unix time";
+        encoder.encode_descriptor("start_time", help, seconds, MetricType::Gauge)?.encode_gauge(&started)?;
+        let help = "Time on processors, user and system";
+        let mut cpu = encoder.encode_descriptor("cpu", help, seconds, MetricType::Counter)?;
+        cpu.encode_counter::<NoLabels, _, u64>(&self.cpu.as_secs_f64(), None)?;
+        let Some(resident) = self.resident_bytes else { return Ok(()) };
+        gauge(encoder, "resident_memory", "Memory that is resident", Some(&Unit::Bytes), None, [("", resident)])
     }
 }
 

@@ -56,10 +56,12 @@ fn every_bucket_holds_at_least_the_one_before_and_the_last_holds_all() {
 fn both_formats_carry_the_samples_and_each_its_own_frame() {
     let process = Process {
         backend: "uring",
-        shards: 2,
+        shards: vec![("ready", 2), ("draining", 0)],
         disk_free_bytes: Some(5),
-        open_origins: 3,
+        origins: Figures { open_origins: 3, ..Figures::default() },
         memory: vec![("index", 6, 9)],
+        usage: Usage { started: UnixMillis(1500), cpu: Duration::from_millis(250), resident_bytes: Some(11) },
+        ..Process::default()
     };
     let (open, classic) = (openmetrics(snapshot(), process.clone()), classic(snapshot(), process));
     assert!(open.ends_with("# EOF\n") && !classic.contains("# EOF") && !classic.contains("# UNIT"));
@@ -72,6 +74,10 @@ fn both_formats_carry_the_samples_and_each_its_own_frame() {
         "dispatcher_log_bytes 4096\n",
         "dispatcher_disk_free_bytes 5\n",
         "dispatcher_breaker_open_origins 3\n",
+        "dispatcher_shards{phase=\"ready\"} 2\n",
+        "process_start_time_seconds 1.5\n",
+        "process_cpu_seconds_total 0.25\n",
+        "process_resident_memory_bytes 11\n",
         "dispatcher_memory_bytes{part=\"index\"} 6\n",
         "dispatcher_memory_limit_bytes{part=\"index\"} 9\n",
         "dispatcher_oldest_pending_seconds 0.0\n",
@@ -82,63 +88,109 @@ fn both_formats_carry_the_samples_and_each_its_own_frame() {
 }
 
 /// What the classic format calls every family, with its type.
-const FAMILIES: [(&str, &str); 29] = [
-    ("accepted_total", "counter"),
-    ("refused_total", "counter"),
-    ("tls_handshakes_failed_total", "counter"),
-    ("attempts_total", "counter"),
-    ("delivered_total", "counter"),
-    ("dead_letters_total", "counter"),
-    ("dead_letters_replayed_total", "counter"),
-    ("dead_letters_removed_total", "counter"),
-    ("dead_letters_kept", "gauge"),
-    ("maybe_duplicates_total", "counter"),
-    ("recovered_messages_total", "counter"),
-    ("corrupt_records_total", "counter"),
-    ("connections_opened_total", "counter"),
-    ("messages", "gauge"),
-    ("connections", "gauge"),
-    ("breaker_open_origins", "gauge"),
-    ("oldest_pending_seconds", "gauge"),
-    ("log_bytes", "gauge"),
-    ("log_live_bytes", "gauge"),
-    ("disk_free_bytes", "gauge"),
-    ("memory_bytes", "gauge"),
-    ("memory_limit_bytes", "gauge"),
-    ("recovery_seconds", "gauge"),
-    ("build_info", "gauge"),
-    ("accept_seconds", "histogram"),
-    ("commit_seconds", "histogram"),
-    ("commit_batch_messages", "histogram"),
-    ("attempt_seconds", "histogram"),
-    ("delivery_seconds", "histogram"),
+const FAMILIES: [(&str, &str); 40] = [
+    ("dispatcher_accepted_total", "counter"),
+    ("dispatcher_refused_total", "counter"),
+    ("dispatcher_tls_handshakes_failed_total", "counter"),
+    ("dispatcher_attempts_total", "counter"),
+    ("dispatcher_delivered_total", "counter"),
+    ("dispatcher_dead_letters_total", "counter"),
+    ("dispatcher_dead_letters_replayed_total", "counter"),
+    ("dispatcher_dead_letters_removed_total", "counter"),
+    ("dispatcher_dead_letters_kept", "gauge"),
+    ("dispatcher_maybe_duplicates_total", "counter"),
+    ("dispatcher_recovered_messages_total", "counter"),
+    ("dispatcher_corrupt_records_total", "counter"),
+    ("dispatcher_connections_opened_total", "counter"),
+    ("dispatcher_messages", "gauge"),
+    ("dispatcher_connections", "gauge"),
+    ("dispatcher_breaker_open_origins", "gauge"),
+    ("dispatcher_oldest_pending_seconds", "gauge"),
+    ("dispatcher_log_bytes", "gauge"),
+    ("dispatcher_log_live_bytes", "gauge"),
+    ("dispatcher_disk_free_bytes", "gauge"),
+    ("dispatcher_memory_bytes", "gauge"),
+    ("dispatcher_memory_limit_bytes", "gauge"),
+    ("dispatcher_log_spare_bytes", "gauge"),
+    ("dispatcher_log_limit_bytes", "gauge"),
+    ("dispatcher_disk_reserve_bytes", "gauge"),
+    ("dispatcher_shards", "gauge"),
+    ("dispatcher_origin_messages", "gauge"),
+    ("dispatcher_origin_breaker_open", "gauge"),
+    ("dispatcher_origin_dead_letters_total", "counter"),
+    ("dispatcher_origin_attempts_total", "counter"),
+    ("process_start_time_seconds", "gauge"),
+    ("process_cpu_seconds_total", "counter"),
+    ("process_resident_memory_bytes", "gauge"),
+    ("dispatcher_recovery_seconds", "gauge"),
+    ("dispatcher_build_info", "gauge"),
+    ("dispatcher_accept_seconds", "histogram"),
+    ("dispatcher_commit_seconds", "histogram"),
+    ("dispatcher_commit_batch_messages", "histogram"),
+    ("dispatcher_attempt_seconds", "histogram"),
+    ("dispatcher_delivery_seconds", "histogram"),
 ];
 
 #[test]
 fn a_daemon_that_has_done_nothing_exposes_every_family_and_no_other() {
-    let process = Process { disk_free_bytes: Some(0), memory: vec![("fixed", 0, 0)], ..Process::default() };
+    let process = Process {
+        shards: vec![("ready", 0)],
+        disk_free_bytes: Some(0),
+        memory: vec![("fixed", 0, 0)],
+        usage: Usage { resident_bytes: Some(0), ..Usage::default() },
+        ..Process::default()
+    };
     let text = classic(Snapshot::default(), process);
     for (name, kind) in FAMILIES {
-        let help = text.lines().filter(|line| line.starts_with(&format!("# HELP dispatcher_{name} ")));
+        let help = text.lines().filter(|line| line.starts_with(&format!("# HELP {name} ")));
         assert_eq!(help.count(), 1, "{name}");
-        assert!(text.contains(&format!("# TYPE dispatcher_{name} {kind}\n")), "{name}");
-        assert!(text.lines().any(|line| line.starts_with(&format!("dispatcher_{name}"))), "{name}");
+        assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name}");
+        assert!(text.lines().any(|line| line.starts_with(name)), "{name}");
     }
     assert_eq!(text.lines().filter(|line| line.starts_with("# TYPE ")).count(), FAMILIES.len());
 }
 
 #[test]
-fn promtool_where_it_is_installed_finds_nothing_to_say() {
-    use std::io::Write;
-    use std::process::{Command, Stdio};
-    let mut check = Command::new("promtool");
-    let check = check.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let Ok(mut running) = check.spawn() else { return };
-    let text = classic(snapshot(), Process { backend: "uring", shards: 1, ..Process::default() });
-    running.stdin.take().expect("piped").write_all(text.as_bytes()).expect("promtool reads");
-    let said = running.wait_with_output().expect("promtool ends");
-    let complaints = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
-    assert!(said.status.success() && complaints.is_empty(), "{complaints}");
+fn origins_without_a_name_are_one_and_make_up_what_the_others_leave() {
+    let origin = |number: u64| OriginFigures {
+        origin: format!("http://b{number}.example"),
+        messages: 2,
+        ended: [5, 6, 7],
+        is_open: number == 1,
+    };
+    let named = vec![origin(1), origin(2)];
+    let origins = Figures { named, others_ended: [1, 2, 3], open_origins: 4 };
+    let text = classic(snapshot(), Process { origins, ..Process::default() });
+    for sample in [
+        "origin_messages{origin=\"http://b1.example\"} 2\n",
+        "origin_messages{origin=\"other\"} 3\n",
+        "origin_breaker_open{origin=\"http://b1.example\"} 1\n",
+        "origin_breaker_open{origin=\"http://b2.example\"} 0\n",
+        "origin_breaker_open{origin=\"other\"} 3\n",
+        "origin_attempts_total{origin=\"http://b2.example\",outcome=\"failed\"} 6\n",
+        "origin_attempts_total{origin=\"other\",outcome=\"delivered\"} 1\n",
+        "origin_dead_letters_total{origin=\"other\"} 3\n",
+    ] {
+        assert!(text.contains(&format!("\ndispatcher_{sample}")), "{sample}\n{text}");
+    }
+}
+
+#[test]
+fn the_log_may_grow_to_its_bound_or_to_what_the_disk_has_left_beyond_the_reserve() {
+    // The log has 4096 bytes.
+    for (free, reserve, most, limit) in [
+        (Some(1000), 100, 0, Some(4996)),
+        (Some(50), 100, 0, Some(4096)),
+        (Some(1000), 100, 4500, Some(4500)),
+        (None, 100, 4500, Some(4500)),
+        (None, 100, 0, None),
+    ] {
+        let process =
+            Process { disk_free_bytes: free, disk_reserve_bytes: reserve, log_bytes_max: most, ..Process::default() };
+        let text = classic(snapshot(), process);
+        let told = text.lines().find_map(|line| line.strip_prefix("dispatcher_log_limit_bytes ")?.parse().ok());
+        assert_eq!(told, limit, "{free:?} {reserve} {most}");
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 // Snapshots to Prometheus text.
 pub mod exposition;
+// Why requests are refused.
+mod refused;
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -11,99 +13,7 @@ use hdrhistogram::Histogram;
 use crate::net::handshake::HandshakeFailure;
 use crate::schedule::attempt::{Failure, Outcome};
 use crate::time::Millis;
-
-/// Why a request was refused: the closed set behind the label `reason`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefusedReason {
-    /// Not HTTP as RFC 9112 has it.
-    Malformed,
-    /// A control header is wrong.
-    ControlHeader,
-    /// It brings no token that is known.
-    Unauthorized,
-    /// Neither an origin nor one of our own paths.
-    NoOrigin,
-    /// Head or body not complete in time.
-    Timeout,
-    /// Body over its bound, or the message longer than a segment can hold.
-    BodyTooLarge,
-    /// Target over its bound.
-    TargetTooLong,
-    /// Head over its bound, or too many fields.
-    HeadTooLarge,
-    /// A method, coding or upgrade we do not offer.
-    Unsupported,
-    /// Neither HTTP/1.0 nor HTTP/1.1.
-    Version,
-    /// Sent to this daemon itself.
-    Loop,
-    /// Sent where messages may not go.
-    Denied,
-    /// Memory for messages on their way to the disk is used up.
-    Memory,
-    /// More requests than the core can serve.
-    Overload,
-    /// As many connections as may be, and none idle.
-    Connections,
-    /// Stopping.
-    Draining,
-    /// No log space.
-    LogFull,
-    /// The origin's share of the log is used up.
-    OriginShare,
-    /// The log cannot be written.
-    LogFailed,
-}
-
-impl RefusedReason {
-    /// All of them, in the order of their indices.
-    pub const ALL: [Self; 19] = [
-        Self::Malformed,
-        Self::ControlHeader,
-        Self::Unauthorized,
-        Self::NoOrigin,
-        Self::Timeout,
-        Self::BodyTooLarge,
-        Self::TargetTooLong,
-        Self::HeadTooLarge,
-        Self::Unsupported,
-        Self::Version,
-        Self::Loop,
-        Self::Denied,
-        Self::Memory,
-        Self::Overload,
-        Self::Connections,
-        Self::Draining,
-        Self::LogFull,
-        Self::OriginShare,
-        Self::LogFailed,
-    ];
-
-    /// The label's value.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::ControlHeader => "control_header",
-            Self::Unauthorized => "unauthorized",
-            Self::NoOrigin => "no_origin",
-            Self::Timeout => "timeout",
-            Self::BodyTooLarge => "body_too_large",
-            Self::TargetTooLong => "target_too_long",
-            Self::HeadTooLarge => "head_too_large",
-            Self::Unsupported => "unsupported",
-            Self::Version => "version",
-            Self::Loop => "loop",
-            Self::Denied => "denied",
-            Self::Memory => "memory",
-            Self::Overload => "overload",
-            Self::Connections => "connections",
-            Self::Draining => "draining",
-            Self::LogFull => "log_full",
-            Self::OriginShare => "origin_share",
-            Self::LogFailed => "log_failed",
-        }
-    }
-}
+pub use refused::RefusedReason;
 
 /// Which way a connection goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +79,8 @@ pub struct Gauges {
     pub dead_letters: u64,
     /// Bytes of all segments.
     pub log_bytes: u64,
+    /// Bytes of those that hold nothing.
+    pub log_spare_bytes: u64,
     /// Bytes of the records of live messages.
     pub log_live_bytes: u64,
     /// Age of the oldest live message.
@@ -390,6 +302,7 @@ impl Snapshot {
         self.gauges.delayed += other.gauges.delayed;
         self.gauges.dead_letters += other.gauges.dead_letters;
         self.gauges.log_bytes += other.gauges.log_bytes;
+        self.gauges.log_spare_bytes += other.gauges.log_spare_bytes;
         self.gauges.log_live_bytes += other.gauges.log_live_bytes;
         self.gauges.oldest_pending = self.gauges.oldest_pending.max(other.gauges.oldest_pending);
         self.recovery = self.recovery.max(other.recovery);

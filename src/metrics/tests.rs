@@ -33,6 +33,7 @@ fn merged_shards_are_the_sum_of_their_counts_and_the_largest_of_their_ages() {
         delayed: n,
         dead_letters: n,
         log_bytes: n,
+        log_spare_bytes: n,
         log_live_bytes: n,
         oldest_pending: Millis(n),
     };

@@ -16,7 +16,10 @@ use std::task::Waker;
 use hashbrown::HashMap;
 
 use super::breaker::{Breaker, Permission, Rules, Signal};
-use crate::limits::{BREAKER_PROBE_MS_MIN, ORIGINS_REMEMBERED_MAX, TURN_MS_MAX};
+use super::busiest::{Counted, Figures, OriginFigures, Others, Tally};
+use crate::limits::{
+    BREAKER_PROBE_MS_MIN, NAMED_ORIGINS_MAX, NAMES_DEALT_MAX, NAMES_DEALT_MS_MIN, ORIGINS_REMEMBERED_MAX, TURN_MS_MAX,
+};
 use crate::message::{Origin, OriginRef};
 
 /// How a core is told that lanes of it may have a turn.
@@ -103,10 +106,34 @@ struct Inner {
 #[derive(Debug)]
 pub struct Gate {
     inner: Mutex<Inner>,
-    open_origins: Arc<AtomicU64>,
+    tally: Tally,
+    all: Arc<AllOrigins>,
+}
+
+/// What concerns no single origin.
+#[derive(Debug, Default)]
+struct AllOrigins {
+    /// Those whose circuit is open.
+    open: AtomicU64,
+    others: Others,
 }
 
 impl Gate {
+    /// A message for `origin`, whose gate this is, came alive in a lane.
+    pub fn add_message(&self, origin: OriginRef<'_>) {
+        self.tally.enter(origin, &self.all.others);
+    }
+
+    /// A message that was added has ended.
+    pub fn remove_message(&self) {
+        self.tally.leave();
+    }
+
+    /// Counts for the metrics.
+    pub fn count(&self, what: Counted) {
+        self.tally.count(what, &self.all.others);
+    }
+
     /// A lane wants to begin a delivery; `own` are in flight from it already.
     pub fn enter(&self, caller: Caller<'_>, own: u32, now: u64) -> Entry {
         let mut inner = locked(&self.inner);
@@ -160,8 +187,8 @@ impl Gate {
             inner.breaker.hold(until);
         }
         match (was_open, inner.breaker.is_open()) {
-            (false, true) => _ = self.open_origins.fetch_add(1, Ordering::Relaxed),
-            (true, false) => _ = self.open_origins.fetch_sub(1, Ordering::Relaxed),
+            (false, true) => _ = self.all.open.fetch_add(1, Ordering::Relaxed),
+            (true, false) => _ = self.all.open.fetch_sub(1, Ordering::Relaxed),
             _ => {}
         }
         inner.ring(caller.bell, now);
@@ -218,11 +245,11 @@ impl Inner {
     }
 }
 
-/// The gates of every origin that has messages, and of some that had; shared by all cores.
+/// The gates of every origin that has messages or a name, and of some that had messages; shared by all cores.
 #[derive(Debug)]
 pub struct Gates {
     rules: Rules,
-    open_origins: Arc<AtomicU64>,
+    all: Arc<AllOrigins>,
     table: Mutex<Table>,
 }
 
@@ -231,6 +258,10 @@ struct Table {
     gates: HashMap<Origin, Used>,
     /// Of no lane, but worth remembering, the longest unused first; some of them may be in use again.
     idle: VecDeque<Origin>,
+    /// Those with a name in the metrics, in no order.
+    named: Vec<(Origin, Arc<Gate>)>,
+    /// When names were last dealt out.
+    dealt: u64,
 }
 
 #[derive(Debug)]
@@ -242,33 +273,82 @@ struct Used {
 impl Gates {
     /// None yet.
     pub fn new(rules: Rules) -> Arc<Self> {
-        Arc::new(Self { rules, open_origins: Arc::default(), table: Mutex::default() })
-    }
-
-    /// How many origins have an open circuit, for as long as anything uses these gates.
-    pub const fn open_origins(&self) -> &Arc<AtomicU64> {
-        &self.open_origins
+        Arc::new(Self { rules, all: Arc::default(), table: Mutex::default() })
     }
 
     /// The gate of an origin, for a lane that now has messages.
     pub fn open(&self, origin: OriginRef<'_>) -> Arc<Gate> {
         let mut table = locked(&self.table);
-        let used = match table.gates.get_mut(&origin) {
-            Some(used) => used,
-            None => table.gates.entry(origin.to_origin()).or_insert(Used { gate: self.make(), lanes: 0 }),
-        };
-        used.lanes += 1;
-        Arc::clone(&used.gate)
+        if let Some(used) = table.gates.get_mut(&origin) {
+            used.lanes += 1;
+            return Arc::clone(&used.gate);
+        }
+        let (origin, gate) = (origin.to_origin(), self.make());
+        if table.named.len() < NAMED_ORIGINS_MAX {
+            table.name(origin.clone(), &gate);
+        }
+        table.gates.insert(origin, Used { gate: Arc::clone(&gate), lanes: 1 });
+        gate
     }
 
     /// A lane has no messages any more. What is known of its origin is remembered, if it is worth it.
     pub fn close(&self, origin: &Origin, now: u64) {
         let mut table = locked(&self.table);
-        let used = table.gates.get_mut(origin).expect("opened");
-        used.lanes -= 1;
-        if used.lanes > 0 {
+        table.gates.get_mut(origin).expect("opened").lanes -= 1;
+        self.put_aside(&mut table, origin, now);
+    }
+
+    /// What the metrics tell of origins at the tick `now`. Takes no lock for longer than some ten microseconds, however
+    /// many origins there are. Now and then, this deals out names anew.
+    pub fn figures(&self, now: u64) -> Figures {
+        let mut named = {
+            let mut table = locked(&self.table);
+            self.deal_names(&mut table, now);
+            table.named.clone()
+        };
+        named.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let figures = |(origin, gate): &(Origin, Arc<Gate>)| OriginFigures {
+            origin: origin.to_string(),
+            messages: gate.tally.messages(),
+            ended: gate.tally.ended(),
+            is_open: locked(&gate.inner).breaker.is_open(),
+        };
+        Figures {
+            named: named.iter().map(figures).collect(),
+            others_ended: self.all.others.ended(),
+            open_origins: self.all.open.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Origins that came up and are more than twice as busy as the least busy with a name take their names. A few at a
+    /// time: each new name is a new series wherever metrics are kept.
+    fn deal_names(&self, table: &mut Table, now: u64) {
+        if table.named.len() < NAMED_ORIGINS_MAX || now < table.dealt + NAMES_DEALT_MS_MIN {
             return;
         }
+        table.dealt = now;
+        let waiting = |origin: &Origin| table.gates.get(origin).map_or(0, |used| used.gate.tally.messages());
+        let rising = self.all.others.take_rising().into_iter();
+        let mut rising: Vec<_> = rising.map(|(origin, messages)| (messages + waiting(&origin), origin)).collect();
+        rising.sort_by(|one, other| other.cmp(one));
+        let mut named: Vec<_> =
+            table.named.iter().map(|(origin, gate)| (gate.tally.take_score(), origin.clone())).collect();
+        named.sort();
+        for ((more, origin), (less, instead_of)) in rising.into_iter().zip(named).take(NAMES_DEALT_MAX) {
+            if more <= less.saturating_mul(2) {
+                break;
+            }
+            table.forget_name(&instead_of);
+            self.put_aside(table, &instead_of, now);
+            let used = table.gates.entry(origin.clone()).or_insert_with(|| Used { gate: self.make(), lanes: 0 });
+            let gate = Arc::clone(&used.gate);
+            table.name(origin, &gate);
+        }
+    }
+
+    /// Forgets an origin without messages and without a name, unless more is known of it than of a new one.
+    fn put_aside(&self, table: &mut Table, origin: &Origin, now: u64) {
+        let Some(used) = table.gates.get(origin).filter(|used| used.is_unused()) else { return };
         if locked(&used.gate.inner).breaker.is_fresh(now) {
             table.gates.remove(origin);
             return;
@@ -276,17 +356,35 @@ impl Gates {
         table.idle.push_back(origin.clone());
         if table.idle.len() > ORIGINS_REMEMBERED_MAX
             && let Some(oldest) = table.idle.pop_front()
-            && table.gates.get(&oldest).is_some_and(|used| used.lanes == 0)
+            && table.gates.get(&oldest).is_some_and(Used::is_unused)
             && let Some(forgotten) = table.gates.remove(&oldest)
             && locked(&forgotten.gate.inner).breaker.is_open()
         {
-            self.open_origins.fetch_sub(1, Ordering::Relaxed);
+            self.all.open.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     fn make(&self) -> Arc<Gate> {
         let inner = Inner { breaker: Breaker::new(self.rules), in_flight: 0, waiting: VecDeque::new() };
-        Arc::new(Gate { inner: Mutex::new(inner), open_origins: Arc::clone(&self.open_origins) })
+        Arc::new(Gate { inner: Mutex::new(inner), tally: Tally::default(), all: Arc::clone(&self.all) })
+    }
+}
+
+impl Used {
+    fn is_unused(&self) -> bool {
+        self.lanes == 0 && !self.gate.tally.is_named()
+    }
+}
+
+impl Table {
+    fn name(&mut self, origin: Origin, gate: &Arc<Gate>) {
+        gate.tally.name();
+        self.named.push((origin, Arc::clone(gate)));
+    }
+
+    fn forget_name(&mut self, origin: &Origin) {
+        let at = self.named.iter().position(|(named, _)| named == origin).expect("it has a name");
+        self.named.swap_remove(at).1.tally.forget_name();
     }
 }
 

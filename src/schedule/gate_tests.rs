@@ -130,14 +130,14 @@ fn while_the_circuit_is_open_one_core_probes_and_the_others_hear_of_its_success(
         a.enter(&gate, 0);
         assert!(a.leave(&gate, Signal::Failing, 0));
     }
-    assert_eq!(gates.open_origins().load(Ordering::Relaxed), 1);
+    assert_eq!(gates.figures(0).open_origins, 1);
     assert_eq!([a.enter(&gate, 0), b.enter(&gate, 0)], [Entry::Shut(1000); 2]);
     assert_eq!(b.enter(&gate, 1000), Entry::Turn(1000 + TURN_MS_MAX), "a was first");
     let Entry::Entered { probe: Some(probe) } = a.enter(&gate, 1000) else { panic!("a probe is due") };
     assert_eq!(b.enter(&gate, 1000), Entry::Shut(1000 + BREAKER_PROBE_MS_MIN));
     assert!(!gate.leave(a.caller(), Some(probe), Signal::Alive, None, 1200));
     assert_eq!(b.bell.rung(), [7]);
-    assert_eq!(gates.open_origins().load(Ordering::Relaxed), 0);
+    assert_eq!(gates.figures(0).open_origins, 0);
     assert_eq!(b.enter(&gate, 1200), ENTERED);
 }
 
@@ -154,7 +154,7 @@ fn an_origin_that_asks_to_be_left_alone_is_so_by_all_cores() {
 
 #[test]
 fn what_is_known_of_an_origin_outlives_its_messages_within_bounds() {
-    let gates = Gates::new(RULES);
+    let gates = without_names();
     let fail = |host: &str, times| {
         let origin = OriginRef { host, ..ORIGIN };
         for _ in 0..times {
@@ -165,29 +165,30 @@ fn what_is_known_of_an_origin_outlives_its_messages_within_bounds() {
         }
     };
     fail("b", RULES.failures);
-    assert_eq!(gates.open_origins().load(Ordering::Relaxed), 1, "each failure was of a message alone");
+    assert_eq!(gates.figures(0).open_origins, 1, "each failure was of a message alone");
     assert_eq!(Core::new().enter(&gates.open(ORIGIN), 0), Entry::Shut(1000));
     gates.close(&ORIGIN.to_origin(), 0);
     for number in 0..2 * ORIGINS_REMEMBERED_MAX {
         fail(&format!("host{number}"), 1);
     }
-    let table = locked(&gates.table);
-    assert!(table.gates.len() <= ORIGINS_REMEMBERED_MAX && table.idle.len() <= ORIGINS_REMEMBERED_MAX);
-    assert_eq!(gates.open_origins().load(Ordering::Relaxed), 0, "what is forgotten is not counted");
+    let remembered = locked(&gates.table).gates.len() - NAMED_ORIGINS_MAX;
+    assert!(remembered <= ORIGINS_REMEMBERED_MAX, "{remembered}");
+    assert!(locked(&gates.table).idle.len() <= ORIGINS_REMEMBERED_MAX);
+    assert_eq!(gates.figures(0).open_origins, 0, "what is forgotten is not counted");
 }
 
 #[test]
 fn an_origin_without_trouble_is_forgotten_with_its_last_message() {
-    let gates = Gates::new(RULES);
+    let gates = without_names();
     let (first, second) = (gates.open(ORIGIN), gates.open(ORIGIN));
     assert!(Arc::ptr_eq(&first, &second));
     let mut core = Core::new();
     core.enter(&first, 0);
     core.leave(&first, Signal::Alive, 0);
     gates.close(&ORIGIN.to_origin(), 0);
-    assert_eq!(locked(&gates.table).gates.len(), 1);
+    assert_eq!(locked(&gates.table).gates.len(), NAMED_ORIGINS_MAX + 1);
     gates.close(&ORIGIN.to_origin(), 0);
-    assert!(locked(&gates.table).gates.is_empty());
+    assert_eq!(locked(&gates.table).gates.len(), NAMED_ORIGINS_MAX);
 }
 
 #[test]
@@ -212,6 +213,107 @@ fn cores_on_threads_never_pass_the_bound() {
     });
     let most = most.into_inner();
     assert!((1..=4).contains(&most), "{most}");
+}
+
+fn origin(number: usize) -> Origin {
+    Origin::parse(&format!("b{number}.example"), Scheme::Http).expect("an origin")
+}
+
+/// Opens a gate and has so many messages come for it and end.
+fn busy(gates: &Gates, number: usize, messages: usize) -> Arc<Gate> {
+    let gate = gates.open(origin(number).borrowed());
+    for _ in 0..messages {
+        gate.add_message(origin(number).borrowed());
+        gate.count(Counted::Delivered);
+        gate.remove_message();
+    }
+    gates.close(&origin(number), 0);
+    gate
+}
+
+/// Gates of which others have all names.
+fn without_names() -> Arc<Gates> {
+    let gates = Gates::new(RULES);
+    (0..NAMED_ORIGINS_MAX).for_each(|number| drop(busy(&gates, number, 0)));
+    gates
+}
+
+fn names(figures: &Figures) -> Vec<String> {
+    figures.named.iter().map(|named| named.origin.clone()).collect()
+}
+
+#[test]
+fn the_first_origins_have_names_in_the_metrics_though_they_come_and_go_and_the_others_are_one() {
+    let gates = Gates::new(RULES);
+    for number in 0..NAMED_ORIGINS_MAX + 10 {
+        busy(&gates, number, 3);
+    }
+    let figures = gates.figures(0);
+    let mut expected: Vec<String> = (0..NAMED_ORIGINS_MAX).map(|number| origin(number).to_string()).collect();
+    expected.sort();
+    assert_eq!(names(&figures), expected);
+    assert!(figures.named.iter().all(|named| (named.ended, named.messages) == ([3, 0, 0], 0)));
+    assert_eq!(figures.others_ended, [30, 0, 0]);
+    assert_eq!(locked(&gates.table).gates.len(), NAMED_ORIGINS_MAX, "of the others nothing is remembered");
+}
+
+#[test]
+fn the_busiest_get_names_a_few_at_a_time_and_no_counter_falls() {
+    let gates = Gates::new(RULES);
+    // Named, and as busy as their number.
+    (0..NAMED_ORIGINS_MAX).for_each(|number| drop(busy(&gates, number, number)));
+    let busier = 100..100 + NAMES_DEALT_MAX + 3;
+    busier.clone().for_each(|number| drop(busy(&gates, number, number * 10)));
+    // As busy as the least of them, or less than twice as busy: no reason to change names.
+    busy(&gates, 90, 1);
+    let others = gates.figures(NAMES_DEALT_MS_MIN - 1).others_ended;
+    let before = names(&gates.figures(NAMES_DEALT_MS_MIN - 1));
+    assert!(busier.clone().all(|number| !before.contains(&origin(number).to_string())), "too soon");
+    let dealt = gates.figures(NAMES_DEALT_MS_MIN);
+    let gone = (0..NAMES_DEALT_MAX).map(|number| origin(number).to_string());
+    let come = busier.rev().take(NAMES_DEALT_MAX).map(|number| origin(number).to_string());
+    assert!(gone.into_iter().all(|name| !names(&dealt).contains(&name)), "{:?}", names(&dealt));
+    for name in come {
+        let named = dealt.named.iter().find(|named| named.origin == name).expect("it is busy");
+        assert_eq!(named.ended, [0; 3], "what it had stays with the others");
+    }
+    assert_eq!(dealt.others_ended, others);
+    assert_eq!((dealt.named.len(), locked(&gates.table).gates.len()), (NAMED_ORIGINS_MAX, NAMED_ORIGINS_MAX));
+}
+
+#[test]
+fn an_origin_whose_circuit_is_open_is_told_with_its_name_and_is_remembered_when_it_loses_it() {
+    let gates = Gates::new(RULES);
+    let (gate, mut core) = (gates.open(origin(0).borrowed()), Core::new());
+    for _ in 0..RULES.failures {
+        assert_eq!(core.enter(&gate, 0), ENTERED);
+        core.leave(&gate, Signal::Failing, 0);
+    }
+    (1..NAMED_ORIGINS_MAX).for_each(|number| drop(busy(&gates, number, 1000)));
+    gates.close(&origin(0), 0);
+    let figures = gates.figures(0);
+    let open: Vec<_> = figures.named.iter().filter(|named| named.is_open).map(|named| &*named.origin).collect();
+    assert_eq!((open, figures.open_origins), (vec!["http://b0.example"], 1));
+    busy(&gates, 77, 10);
+    let figures = gates.figures(NAMES_DEALT_MS_MIN);
+    assert!(!names(&figures).contains(&"http://b0.example".to_owned()));
+    assert_eq!(figures.open_origins, 1);
+    assert!(Arc::ptr_eq(&gate, &gates.open(origin(0).borrowed())), "its circuit is still known");
+}
+
+#[test]
+fn a_live_backlog_keeps_a_name_though_nothing_comes_for_it_any_more() {
+    let gates = Gates::new(RULES);
+    let gate = gates.open(origin(0).borrowed());
+    (0..500).for_each(|_| gate.add_message(origin(0).borrowed()));
+    (1..NAMED_ORIGINS_MAX).for_each(|number| drop(busy(&gates, number, 1000)));
+    for round in 1..4 {
+        (1..NAMED_ORIGINS_MAX).for_each(|number| drop(busy(&gates, number, 1000)));
+        busy(&gates, 200, 900);
+        let figures = gates.figures(round * NAMES_DEALT_MS_MIN);
+        let first = figures.named.iter().find(|named| named.origin == "http://b0.example").expect("it has a name");
+        assert_eq!(first.messages, 500);
+    }
 }
 
 proptest! {

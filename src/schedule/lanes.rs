@@ -10,6 +10,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::breaker::Signal;
+use super::busiest::Counted;
 use super::gate::{Bell, Caller, Entry, Gate, Gates};
 use super::links::{List, NodeState, Nodes};
 use crate::limits::STARVED_LOOKS_MAX;
@@ -113,7 +114,9 @@ impl Lanes {
     /// Enters a message for `origin`; returns its lane.
     pub fn enter(&mut self, origin: OriginRef<'_>) -> u32 {
         let number = self.find(origin).unwrap_or_else(|| self.open(origin));
-        self.lanes[number as usize].messages += 1;
+        let lane = &mut self.lanes[number as usize];
+        lane.messages += 1;
+        lane.gate.add_message(origin);
         number
     }
 
@@ -129,9 +132,15 @@ impl Lanes {
     pub fn leave(&mut self, number: u32) {
         let lane = &mut self.lanes[number as usize];
         lane.messages -= 1;
+        lane.gate.remove_message();
         if lane.messages == 0 && lane.place != Place::InRotation {
             self.retire(number);
         }
+    }
+
+    /// Counts for the metrics of a lane's origin.
+    pub fn count(&self, lane: u32, what: Counted) {
+        self.lanes[lane as usize].gate.count(what);
     }
 
     /// Appends a message to its lane.

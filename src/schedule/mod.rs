@@ -6,6 +6,8 @@ pub mod attempt;
 pub mod backoff;
 // Whether an origin may be tried.
 pub mod breaker;
+// Which origins the metrics tell apart.
+pub mod busiest;
 // Due times in 40 bits.
 mod due;
 // An origin as all cores share it.

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::breaker::Signal;
+use super::busiest::Counted;
 use super::due;
 use super::gate::{Bell, Gates};
 use super::held::Held;
@@ -304,6 +305,11 @@ impl Scheduler {
     /// The origin of a message.
     pub fn origin(&self, slot: Slot) -> &Rc<Origin> {
         self.lanes.origin(self.lane(slot))
+    }
+
+    /// Counts for the metrics of a live message's origin.
+    pub fn count(&self, slot: Slot, what: Counted) {
+        self.lanes.count(self.lane(slot), what);
     }
 
     /// Attempts made on a message, and whether one of them may have reached the origin.

@@ -53,7 +53,7 @@ use crate::net::tls::TlsStream;
 use crate::net::{portable, uring};
 use crate::reload::Current;
 use crate::schedule::gate::Gates;
-use crate::time::monotonic_now;
+use crate::time::{monotonic_now, unix_now};
 use crate::wal::lock::{self, LockError};
 use crate::wal::recovery::RecoveryError;
 use crate::wal::versions;
@@ -146,6 +146,7 @@ pub fn chain(error: &dyn Error) -> String {
 ///
 /// SIGHUP ends it at no time: from the start on it is heard, and makes it read again what [`reload`] names.
 pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
+    let started = unix_now();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let hangup = runtime.block_on(async { signal(SignalKind::hangup()) })?;
     let descriptors_max = raise_descriptor_limit();
@@ -168,14 +169,18 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
     let (sockets, data) = listener::bind(config.listen, config.cores.len())?;
     let admin = bind_admin(config.admin_listen)?;
     let gates = Gates::new(shares::origin_rules(&config));
+    let epoch = monotonic_now();
     let shared = Shared {
         log_dir: config.transaction_log.clone(),
+        disk_reserve_bytes: config.disk_reserve,
+        log_bytes_max: config.max_log_bytes,
         backend: backend.as_str(),
-        open_origins: Arc::clone(gates.open_origins()),
+        gates: Arc::clone(&gates),
+        epoch,
+        started,
         memory: Arc::clone(&memory),
     };
     let (control, inboxes) = Control::new(config.cores.len(), shared);
-    let epoch = monotonic_now();
     let (stop, _) = watch::channel(false);
     let (ready, readies) = mpsc::channel(config.cores.len());
     let shards = u32::try_from(config.cores.len()).expect("CORES_MAX is small");
@@ -246,6 +251,8 @@ struct CoreThread {
 async fn attend(mut attended: Attended) -> Result<(), ServerError> {
     let admin_address = attended.admin.local_addr()?;
     let admin = tokio::net::TcpListener::from_std(attended.admin)?;
+    let control = attended.control.clone();
+    tokio::task::spawn_local(async move { control.serve_scrapes().await });
     tokio::task::spawn_local(admin::serve(admin, attended.control, attended.settings));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let shards = attended.threads.len();

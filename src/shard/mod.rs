@@ -336,11 +336,13 @@ impl<D: Disk> Shard<D> {
     pub fn gauges(&self) -> Gauges {
         let state = self.state.borrow();
         let counts = state.counts();
+        let (messages, letters) = (self.log.spare(), self.dead_letters.log().spare());
         Gauges {
             ready: (counts.ready + counts.held) as u64,
             in_flight: counts.in_flight as u64,
             delayed: counts.delayed as u64,
-            log_bytes: self.log.spare().log_bytes() + self.dead_letters.log().spare().log_bytes(),
+            log_bytes: messages.log_bytes() + letters.log_bytes(),
+            log_spare_bytes: messages.spare_bytes() + letters.spare_bytes(),
             dead_letters: self.dead_letters.len() as u64,
             log_live_bytes: state.index().live_bytes(),
             oldest_pending: state.index().oldest().map_or(Millis(0), |oldest| self.settings.clock.now().since(oldest)),

@@ -13,6 +13,7 @@ use crate::limits::{
 use crate::message::{MessageId, Slot};
 use crate::schedule::attempt::{Attempt, Failure, Outcome};
 use crate::schedule::breaker::Signal;
+use crate::schedule::busiest::Counted;
 use crate::schedule::scheduler::{Now, Order};
 use crate::time::{Millis, UnixMillis, monotonic_now};
 use crate::wal::files::ReadError;
@@ -183,6 +184,8 @@ impl<D: Disk> Shard<D> {
         let Now { wall: now, tick } = self.now();
         let (id, rules) = (self.id(order.slot), &self.settings.retry);
         self.metrics.attempt(attempt.outcome, attempt.elapsed);
+        let delivered = attempt.outcome == Outcome::Delivered;
+        self.state.borrow().count(order.slot, if delivered { Counted::Delivered } else { Counted::Failed });
         if order.maybe_duplicate {
             self.metrics.maybe_duplicate();
         }
@@ -257,7 +260,7 @@ impl<D: Disk> Shard<D> {
         }
         // Others need not wait for the disk.
         self.work.notify_one();
-        self.bury(id, message, death).await;
+        self.bury(slot, message, death).await;
         tracing::warn!(%id, %origin, attempts, class = failure.as_str(), status, "dead-lettered");
     }
 
@@ -271,11 +274,12 @@ impl<D: Disk> Shard<D> {
     }
 
     /// Makes a dead letter durable before the transaction log lets go of the message.
-    async fn bury(&self, id: MessageId, message: Accepted<'_>, death: Death<'_>) {
-        let (at, failure) = (death.at, death.failure);
+    async fn bury(&self, slot: Slot, message: Accepted<'_>, death: Death<'_>) {
+        let (id, at, failure) = (self.id(slot), death.at, death.failure);
         let ticket = self.dead_letters.append(id, message, death);
         if ticket.await.is_ok() {
             self.metrics.dead_letter(failure);
+            self.state.borrow().count(slot, Counted::DeadLettered);
             self.note_dead_letter(id, failure, at);
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::message::{MessageId, OriginRef, Slot};
 use crate::schedule::breaker::Signal;
+use crate::schedule::busiest::Counted;
 use crate::schedule::gate::{Bell, Gates};
 use crate::schedule::links::NodeState;
 use crate::schedule::scheduler::{Counts, Granted, Limits, Next, Now, Order, Scheduler, Supply};
@@ -202,6 +203,11 @@ impl State {
     /// Attempts made on a message, and whether one of them may have reached the origin.
     pub fn progress(&self, slot: Slot) -> (u16, bool) {
         self.schedule.progress(slot)
+    }
+
+    /// Counts for the metrics of a live message's origin.
+    pub fn count(&self, slot: Slot, what: Counted) {
+        self.schedule.count(slot, what);
     }
 
     /// Origins that live messages are for, or were a moment ago.

@@ -58,8 +58,12 @@ impl Core {
         let shard = shard(dir);
         let shared = Shared {
             log_dir: dir.to_owned(),
+            disk_reserve_bytes: 0,
+            log_bytes_max: 0,
             backend: "uring",
-            open_origins: Default::default(),
+            gates: Gates::new(breaker::Rules { failures: 0, probe_max: HOUR, in_flight_max: 1000 }),
+            epoch: monotonic_now(),
+            started: unix_now(),
             memory: Memory::of_parts(MEMORY_BYTES),
         };
         let (control, mut inboxes) = Control::new(1, shared);

@@ -57,6 +57,7 @@ pub const STACK: &[(&str, &[&str])] = &[
             "shard::replay",
             "metrics",
             "schedule::attempt",
+            "schedule::gate",
             "config",
             "memory",
             "message",
@@ -67,8 +68,8 @@ pub const STACK: &[(&str, &[&str])] = &[
     ("shard", &["wal", "metrics", "schedule", "disk", "memory", "message", "time", "limits"]),
     // *Where* a message is. Of *when*, only the noun that its records name.
     ("wal", &["schedule::attempt", "disk", "message", "time", "limits"]),
-    // Of deliveries and of sockets only the nouns that are labels.
-    ("metrics", &["schedule::attempt", "net::handshake", "message", "time", "limits"]),
+    // Of deliveries and of sockets only the nouns that are labels, and what is counted of origins.
+    ("metrics", &["schedule::attempt", "schedule::busiest", "net::handshake", "message", "time", "limits"]),
     ("schedule", &["message", "time", "limits"]),
     ("disk", &["time", "limits"]),
     ("net", &["time", "limits"]),
@@ -95,7 +96,7 @@ pub const SPAWNS: &[(&str, &str)] = &[
     ),
     ("src/ingress/listener.rs", "a task per connection"),
     ("src/server/core.rs", "the loops of a core, which end with its runtime"),
-    ("src/server/mod.rs", "a thread per core, and the admin listener"),
+    ("src/server/mod.rs", "a thread per core, the admin listener, and who makes the scrapes of cores"),
     ("src/server/reload.rs", "the thread that reads files again"),
     ("src/disk/names.rs", "blocking calls on names and files"),
     ("src/server/backend.rs", "the probe for io_uring, which must not spoil a core's own thread"),

@@ -336,7 +336,7 @@ impl World {
 
     /// The counters and gauges of the shard, as a scrape shows them.
     pub fn scrape(&self) -> String {
-        let process = Process { backend: "simulated", shards: 1, ..Process::default() };
+        let process = Process { backend: "simulated", ..Process::default() };
         exposition::classic(self.shard.metrics().snapshot(self.shard.gauges()), process)
     }
 

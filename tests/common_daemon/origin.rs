@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dispatcher::time::monotonic_now;
 use socket2::{Domain, Socket, Type};
@@ -36,6 +36,8 @@ pub enum Reply {
     Status(u16),
     /// The same with further fields, each with its CRLF.
     With(u16, &'static str),
+    /// A 200 after so long.
+    After(Duration),
     /// No answer until [`Origin::release`], then a 200.
     Hold,
     /// The connection is closed without an answer.
@@ -194,10 +196,14 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, shared: &Shared)
             }
             reply = Reply::Status(200);
         }
+        if let Reply::After(wait) = reply {
+            tokio::time::sleep(wait).await;
+            reply = Reply::Status(200);
+        }
         let (status, fields) = match reply {
             Reply::Status(status) => (status, ""),
             Reply::With(status, fields) => (status, fields),
-            Reply::Hold | Reply::Close => return,
+            Reply::After(_) | Reply::Hold | Reply::Close => return,
         };
         let answer = format!("HTTP/1.1 {status} Said\r\n{fields}Content-Length: 4\r\n\r\nsaid");
         if stream.write_all(answer.as_bytes()).await.is_err() {

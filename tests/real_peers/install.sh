@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs the servers that tests/real_peers.rs delivers to, and the client of tests/tls.rs, if this machine lacks them:
-# Debian's packages, as root or by a sudo that asks for no password. Starts no service. Where it cannot, it says so and ends
-# with 1.
+# Installs the servers that tests/real_peers.rs delivers to, the client of tests/tls.rs and the Prometheus (with promtool) of
+# tests/prometheus.rs, if this machine lacks them: Debian's packages, as root or by a sudo that asks for no password. Starts
+# no service. Where it cannot, it says so and ends with 1.
 set -eu
 
 PATH=$PATH:/usr/sbin:/usr/local/sbin
@@ -9,6 +9,7 @@ packages=
 command -v nginx >/dev/null || packages="nginx-light"
 command -v python3 >/dev/null || packages="$packages python3"
 command -v curl >/dev/null || packages="$packages curl"
+{ command -v prometheus && command -v promtool; } >/dev/null || packages="$packages prometheus"
 [ -n "$packages" ] || exit 0
 
 cannot() {

@@ -18,8 +18,10 @@ struct Entry {
 
 const _: () = assert!(size_of::<Entry>() == 32, "a live message takes 32 bytes here, also once retried");
 
-/// Up to this many live messages, the oldest is looked for one by one.
-const EXACT_MAX: usize = 1 << 16;
+/// With so many slots at most, the oldest message is looked for in the order of memory, which takes little for each.
+const EXACT_SLOTS_MAX: usize = 1 << 16;
+/// With more of them, as after a large backlog, it is looked for one by one among so many messages at most.
+const EXACT_MAX: usize = 1 << 13;
 
 /// Ids to places, and live counts per segment.
 #[derive(Debug, Default)]
@@ -163,6 +165,11 @@ impl Index {
     /// When the oldest live message was accepted. Exact for a small backlog; for a large one never later, and earlier
     /// by at most what one segment spans.
     pub fn oldest(&self) -> Option<UnixMillis> {
+        // A core that is asked for its metrics does nothing else meanwhile.
+        if self.slots() <= EXACT_SLOTS_MAX {
+            let slots = (0..).map(Slot).take(self.slots());
+            return slots.filter_map(|slot| self.id_in(slot)).map(MessageId::accepted).min();
+        }
         if self.len() <= EXACT_MAX {
             return self.iter().map(|(_, id)| id.accepted()).min();
         }

@@ -47,6 +47,30 @@ fn a_message_written_again_frees_its_old_place() {
 }
 
 #[test]
+fn the_oldest_message_is_told_exactly_while_few_live_however_many_did() {
+    let accepted = |ms: u64| {
+        let mut id = [7; 16];
+        id[..6].copy_from_slice(&ms.to_be_bytes()[2..]);
+        MessageId(id)
+    };
+    let mut index = Index::default();
+    assert_eq!(index.oldest(), None);
+    // Not in the order of their slots.
+    for ms in [30, 10, 20] {
+        index.insert(accepted(ms), at(0, 0));
+    }
+    assert_eq!(index.oldest(), Some(UnixMillis(10)));
+    index.remove(index.find(accepted(10)).expect("live"));
+    assert_eq!(index.oldest(), Some(UnixMillis(20)));
+    let backlog = || (1000..).take(EXACT_SLOTS_MAX).map(accepted);
+    backlog().for_each(|id| _ = index.insert(id, at(1, 0)));
+    assert!(index.oldest() <= Some(UnixMillis(20)), "never later than it is");
+    backlog().for_each(|id| index.remove(index.find(id).expect("live")));
+    assert!(index.slots() > EXACT_SLOTS_MAX);
+    assert_eq!(index.oldest(), Some(UnixMillis(20)));
+}
+
+#[test]
 fn slots_are_reused() {
     let mut index = Index::default();
     for round in 0..10_u8 {

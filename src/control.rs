@@ -125,9 +125,9 @@ impl Control {
     /// A handle to `shards` shards, and each shard's end.
     pub fn new(shards: usize, shared: Shared) -> (Self, Vec<ShardInbox>) {
         let (lines, inboxes) = (0..shards)
-            .map(|_| {
+            .map(|shard| {
                 let (sender, requests) = mpsc::channel(QUESTIONS_MAX);
-                let status = Arc::<ShardStatus>::default();
+                let status = Arc::new(ShardStatus::new(shard));
                 let line = ShardLine { requests: sender, status: Arc::clone(&status), last: Mutex::default() };
                 (line, ShardInbox { requests, status })
             })

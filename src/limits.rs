@@ -370,6 +370,11 @@ pub const EXHAUSTED_PAUSE_MS: u64 = 500;
 /// A message that could not be read from the log is tried again after this long, in milliseconds.
 pub const POSTPONE_MS: u64 = 10_000;
 
+/// Log lines of one kind that are written in a while of [`LOG_WHILE_MS`]: more than somebody reads, less than fills a disk.
+pub const LOG_LINES_MAX: u32 = 100;
+/// After this while, in milliseconds, it is told how many were left out.
+pub const LOG_WHILE_MS: u64 = 10_000;
+
 /// After `SHUTDOWN_TIMEOUT`, outcomes on their way to the disk get this long, in milliseconds.
 pub const DRAIN_FLUSH_MS: u64 = 2000;
 /// How often it is looked whether there is something to tell the service manager, in milliseconds.

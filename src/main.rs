@@ -37,20 +37,29 @@ fn main() -> ExitCode {
         for (name, meant) in &loaded.typos {
             eprintln!("dispatcher: {name} is not a variable of ours: did you mean {meant}?");
         }
-        let printed = std::io::stdout().write_all(cli::effective(&loaded).as_bytes());
-        return if printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        return print(cli::effective(&loaded).as_bytes());
     }
-    telemetry::init(loaded.config.log_level, loaded.config.log_format);
+    let telemetry = match telemetry::init(loaded.config.log_level, loaded.config.log_format) {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            eprintln!("dispatcher: starting: {error}");
+            return ExitCode::from(UNUSABLE);
+        }
+    };
     for (name, meant) in &loaded.typos {
         tracing::warn!(variable = %name, "not a variable of ours: did you mean {meant}?");
     }
     match server::run(Arc::new(loaded.config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("dispatcher: {}", server::chain(&error));
+            telemetry.tell_failure(&server::chain(&error), error.exit_code());
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+fn print(bytes: &[u8]) -> ExitCode {
+    if std::io::stdout().write_all(bytes).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn read_log(command: &LogCommand) -> ExitCode {

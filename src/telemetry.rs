@@ -1,6 +1,13 @@
-//! Where log lines go: stderr, as text or JSON.
+//! Where log lines go: stderr, as text or JSON, and no more of a kind than somebody could read.
+
+// Too many lines of a kind.
+mod storms;
 
 use std::io::{IsTerminal, stderr};
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tracing::{Level, Subscriber};
 use tracing_subscriber::filter::Targets;
@@ -11,18 +18,57 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::config::LogFormat;
+use crate::limits::{LOG_LINES_MAX, LOG_WHILE_MS};
+use storms::{StormLayer, Storms};
+
+/// Log lines, until it is dropped; then what was left out is told, and no more.
+pub struct Telemetry {
+    format: LogFormat,
+    ending: Option<SyncSender<()>>,
+    teller: Option<JoinHandle<()>>,
+}
 
 /// Sends everything of `level` and above to stderr, with colours if that is a terminal. Libraries speak only of warnings
 /// and errors, whatever `level`: what they trace, in this version or the next, is up to them, and what passes through them
 /// are names, fields and bytes of others.
 ///
-/// Called once per process; a second call changes nothing.
-pub fn init(level: Level, format: LogFormat) {
+/// Called once per process. Errors: no thread can be had.
+pub fn init(level: Level, format: LogFormat) -> std::io::Result<Telemetry> {
+    let lines_max = if level > Level::INFO { u32::MAX } else { LOG_LINES_MAX };
+    let storms = Arc::new(Storms::new(lines_max));
+    let layer = layer(level, format, stderr().is_terminal(), stderr, Arc::clone(&storms));
     // An error means that there is a subscriber already.
-    let _ = Registry::default().with(layer(level, format, stderr().is_terminal(), stderr)).try_init();
+    let _ = Registry::default().with(layer).try_init();
+    let (ending, ended) = sync_channel::<()>(0);
+    let body = move || {
+        while ended.recv_timeout(Duration::from_millis(LOG_WHILE_MS)) == Err(RecvTimeoutError::Timeout) {
+            storms.tell();
+        }
+        storms.tell();
+    };
+    let teller = std::thread::Builder::new().name("log".to_owned()).spawn(body)?;
+    Ok(Telemetry { format, ending: Some(ending), teller: Some(teller) })
 }
 
-fn layer<S, W>(level: Level, format: LogFormat, colours: bool, writer: W) -> impl Layer<S>
+impl Telemetry {
+    /// Says why the process ends although it was not asked to: a line like the others as JSON, or for people.
+    pub fn tell_failure(&self, error: &str, exit_status: u8) {
+        match self.format {
+            LogFormat::Text => eprintln!("dispatcher: {error}"),
+            LogFormat::Json => tracing::error!(error, exit_status, "failed"),
+        }
+    }
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        drop(self.ending.take());
+        // An error would be a panic of that thread, which has told of itself.
+        let _ = self.teller.take().map(JoinHandle::join);
+    }
+}
+
+fn layer<S, W>(level: Level, format: LogFormat, colours: bool, writer: W, storms: Arc<Storms>) -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
@@ -32,7 +78,8 @@ where
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
     };
-    lines.with_filter(filter(level))
+    // Not filters of this one layer: those may not refuse an event that they have let pass by its kind.
+    filter(level).and_then(StormLayer(storms)).and_then(lines)
 }
 
 fn filter(level: Level) -> Targets {
@@ -42,7 +89,7 @@ fn filter(level: Level) -> Targets {
 #[cfg(test)]
 mod tests {
     use std::io::{Result, Write};
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use super::*;
 
@@ -62,10 +109,14 @@ mod tests {
     }
 
     fn written(level: Level, format: LogFormat, log: impl FnOnce()) -> String {
+        written_in_storms(level, format, &Arc::new(Storms::new(u32::MAX)), log)
+    }
+
+    fn written_in_storms(level: Level, format: LogFormat, storms: &Arc<Storms>, log: impl FnOnce()) -> String {
         let written = Written::default();
         let writer = written.clone();
-        let subscriber = Registry::default().with(layer(level, format, false, move || writer.clone()));
-        tracing::subscriber::with_default(subscriber, log);
+        let layer = layer(level, format, false, move || writer.clone(), Arc::clone(storms));
+        tracing::subscriber::with_default(Registry::default().with(layer), log);
         let bytes = written.0.lock().expect("not poisoned").clone();
         String::from_utf8(bytes).expect("text")
     }
@@ -115,5 +166,34 @@ mod tests {
                 assert_eq!(filter.would_enable("hyper::proto", &at), at <= theirs, "{level} {at}");
             }
         }
+    }
+
+    #[test]
+    fn of_a_storm_so_many_lines_are_written_in_each_while_and_then_how_many_were_left_out() {
+        let storms = Arc::new(Storms::new(3));
+        let dead = |id: u32| tracing::warn!(id, "dead-lettered");
+        let text = written_in_storms(Level::INFO, LogFormat::Json, &storms, || {
+            (0..10).for_each(dead);
+            tracing::error!("of another kind");
+            storms.tell();
+            (10..12).for_each(dead);
+            storms.tell();
+        });
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let ids: Vec<u64> = lines.iter().filter_map(|line| line["id"].as_u64()).collect();
+        assert_eq!(ids, [0, 1, 2, 10, 11], "{text}");
+        assert_eq!((lines.len(), lines[3]["message"].as_str()), (7, Some("of another kind")), "{text}");
+        let told = (lines[4]["left_out"].as_u64(), lines[4]["line"].as_str(), lines[4]["level"].as_str());
+        assert_eq!(told, (Some(7), Some("dead-lettered"), Some("WARN")), "{text}");
+    }
+
+    #[test]
+    fn what_is_traced_on_request_is_never_left_out() {
+        let storms = Arc::new(Storms::new(1));
+        let text = written_in_storms(Level::DEBUG, LogFormat::Text, &storms, || {
+            (0..5).for_each(|number| tracing::debug!(number, "all of it"));
+        });
+        assert_eq!(text.lines().count(), 5, "{text}");
     }
 }

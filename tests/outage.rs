@@ -108,7 +108,7 @@ impl World {
         let advice = Advice::default();
         let attempt = Attempt { outcome, status, advice, maybe_received: false, elapsed: Duration::ZERO, answer };
         let (now, scheduler) = (self.now(), &mut self.cores[core]);
-        let counts = scheduler.release(Slot(slot), conclude::signal(&attempt), None, now.tick);
+        let counts = scheduler.release(Slot(slot), conclude::signal(&attempt), None, now.tick).counts;
         let history = self.histories.remove(&(core, slot)).unwrap_or_default();
         let number = u16::try_from(history.len() + 1).unwrap();
         let before =

@@ -53,21 +53,41 @@ impl Phase {
 /// A shard's phase, as the other threads see it.
 #[derive(Debug)]
 pub struct ShardStatus {
+    shard: usize,
     phase: AtomicU8,
+    /// The log says that it is not ready.
+    is_told: AtomicBool,
     /// Its loop has turned since somebody last asked.
     turned: AtomicBool,
 }
 
-impl Default for ShardStatus {
-    fn default() -> Self {
-        Self { phase: AtomicU8::new(Phase::Starting as u8), turned: AtomicBool::new(true) }
-    }
-}
-
 impl ShardStatus {
-    /// Tells the others.
+    /// Of a shard that has not begun.
+    pub fn new(shard: usize) -> Self {
+        Self {
+            shard,
+            phase: AtomicU8::new(Phase::Starting as u8),
+            is_told: AtomicBool::new(false),
+            turned: AtomicBool::new(true),
+        }
+    }
+
+    /// Tells the others, and the log if readiness changes for another reason than a start or a stop: those have lines of
+    /// their own.
     pub fn set(&self, phase: Phase) {
-        self.phase.store(phase as u8, Ordering::Relaxed);
+        if self.phase.swap(phase as u8, Ordering::Relaxed) == phase as u8 {
+            return;
+        }
+        match phase {
+            Phase::Ready if self.is_told.swap(false, Ordering::Relaxed) => {
+                tracing::info!(shard = self.shard, "ready again");
+            }
+            Phase::LogFull | Phase::LogFailed => {
+                self.is_told.store(true, Ordering::Relaxed);
+                tracing::warn!(shard = self.shard, reason = phase.reason(), "not ready: new messages are refused");
+            }
+            Phase::Starting | Phase::Recovering | Phase::Ready | Phase::Draining => {}
+        }
     }
 
     /// What the shard last told.

@@ -71,7 +71,8 @@ async fn deliver<D: Disk, T: Transport>(order: &Order, shard: &Shard<D>, transpo
     let stored = match stored {
         Ok(stored) => stored,
         Err(error) => {
-            tracing::error!(id = %shard.id(order.slot), origin = %order.origin, %error, "a message could not be read from the log");
+            let (id, origin, number) = (shard.id(order.slot), &order.origin, shard.number());
+            tracing::error!(%id, %origin, shard = number, %error, "a message could not be read from the log");
             return shard.cannot_read(order.slot, &error).await;
         }
     };

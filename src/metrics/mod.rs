@@ -293,6 +293,16 @@ impl Snapshot {
         self.counts.connections[side as usize]
     }
 
+    /// Messages since the start: accepted, delivered, given up.
+    pub fn ends(&self) -> (u64, u64, u64) {
+        (self.counts.accepted, self.counts.delivered, self.counts.dead_letters.iter().sum())
+    }
+
+    /// What lives: messages that are ready, in flight, delayed.
+    pub const fn remaining(&self) -> (u64, u64, u64) {
+        (self.gauges.ready, self.gauges.in_flight, self.gauges.delayed)
+    }
+
     /// Adds another shard's. Ages and times do not add up: the largest stands.
     pub fn merge(&mut self, other: &Self) {
         self.counts.add(&other.counts);

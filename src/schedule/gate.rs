@@ -86,6 +86,24 @@ pub enum Entry {
     Shut(u64),
 }
 
+/// What the end of a delivery changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Whether a failure counts against its message: see [`Breaker::ended`].
+    pub counts: bool,
+    /// The circuit opened or closed by it.
+    pub turned: Option<Turned>,
+}
+
+/// What became of a circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turned {
+    /// It is open: nothing is sent but probes.
+    Open,
+    /// It is closed again.
+    Closed,
+}
+
 #[derive(Debug)]
 struct Waiting {
     bell: Arc<Bell>,
@@ -167,9 +185,8 @@ impl Gate {
         Entry::Entered { probe }
     }
 
-    /// A delivery has ended; `hold_until` is a tick before which the origin asked not to be tried. Returns whether a
-    /// failure counts against its message: see [`Breaker::ended`]. A caller that waits here too is told by its bell, but
-    /// not woken.
+    /// A delivery has ended; `hold_until` is a tick before which the origin asked not to be tried. A caller that waits here
+    /// too is told by its bell, but not woken.
     pub fn leave(
         &self,
         caller: Caller<'_>,
@@ -177,7 +194,7 @@ impl Gate {
         signal: Signal,
         hold_until: Option<u64>,
         now: u64,
-    ) -> bool {
+    ) -> Left {
         let mut inner = locked(&self.inner);
         assert!(inner.in_flight > 0, "only what entered leaves");
         inner.in_flight -= 1;
@@ -186,13 +203,18 @@ impl Gate {
         if let Some(until) = hold_until {
             inner.breaker.hold(until);
         }
-        match (was_open, inner.breaker.is_open()) {
-            (false, true) => _ = self.all.open.fetch_add(1, Ordering::Relaxed),
-            (true, false) => _ = self.all.open.fetch_sub(1, Ordering::Relaxed),
-            _ => {}
+        let turned = match (was_open, inner.breaker.is_open()) {
+            (false, true) => Some(Turned::Open),
+            (true, false) => Some(Turned::Closed),
+            (true, true) | (false, false) => None,
+        };
+        match turned {
+            Some(Turned::Open) => _ = self.all.open.fetch_add(1, Ordering::Relaxed),
+            Some(Turned::Closed) => _ = self.all.open.fetch_sub(1, Ordering::Relaxed),
+            None => {}
         }
         inner.ring(caller.bell, now);
-        counts
+        Left { counts, turned }
     }
 
     /// A lane that may be waiting does not want to begin anything any more.

@@ -47,7 +47,7 @@ impl Core {
 
     fn leave(&mut self, gate: &Gate, signal: Signal, now: u64) -> bool {
         self.own -= 1;
-        gate.leave(self.caller(), None, signal, None, now)
+        gate.leave(self.caller(), None, signal, None, now).counts
     }
 }
 
@@ -135,7 +135,10 @@ fn while_the_circuit_is_open_one_core_probes_and_the_others_hear_of_its_success(
     assert_eq!(b.enter(&gate, 1000), Entry::Turn(1000 + TURN_MS_MAX), "a was first");
     let Entry::Entered { probe: Some(probe) } = a.enter(&gate, 1000) else { panic!("a probe is due") };
     assert_eq!(b.enter(&gate, 1000), Entry::Shut(1000 + BREAKER_PROBE_MS_MIN));
-    assert!(!gate.leave(a.caller(), Some(probe), Signal::Alive, None, 1200));
+    assert_eq!(
+        gate.leave(a.caller(), Some(probe), Signal::Alive, None, 1200),
+        Left { counts: false, turned: Some(Turned::Closed) }
+    );
     assert_eq!(b.bell.rung(), [7]);
     assert_eq!(gates.figures(0).open_origins, 0);
     assert_eq!(b.enter(&gate, 1200), ENTERED);

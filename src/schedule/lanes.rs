@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 
 use super::breaker::Signal;
 use super::busiest::Counted;
-use super::gate::{Bell, Caller, Entry, Gate, Gates};
+use super::gate::{Bell, Caller, Entry, Gate, Gates, Left};
 use super::links::{List, NodeState, Nodes};
 use crate::limits::STARVED_LOOKS_MAX;
 use crate::message::{Origin, OriginRef, Slot};
@@ -246,18 +246,18 @@ impl Lanes {
         self.parked.first().map(|(until, _)| *until).into_iter().chain(piece).min()
     }
 
-    /// A delivery is over. Returns whether a failure counts: see [`Gate::leave`].
-    pub fn free_slot(&mut self, slot: Slot, number: u32, signal: Signal, hold_until: Option<u64>, now: u64) -> bool {
+    /// A delivery is over: see [`Gate::leave`].
+    pub fn free_slot(&mut self, slot: Slot, number: u32, signal: Signal, hold_until: Option<u64>, now: u64) -> Left {
         self.in_flight -= 1;
         let lane = &mut self.lanes[number as usize];
         lane.in_flight -= 1;
         let probe = lane.probe.take_if(|(probed, _)| *probed == slot).map(|(_, number)| number);
         let caller = Caller { bell: &self.bell, lane: number };
-        let counts = lane.gate.leave(caller, probe, signal, hold_until, now);
+        let left = lane.gate.leave(caller, probe, signal, hold_until, now);
         if lane.ready.is_occupied() && lane.place == Place::Aside {
             self.join_rotation(number);
         }
-        counts
+        left
     }
 
     /// The same for a delivery of which nothing is known, at the present that was last told.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::breaker::Signal;
 use super::busiest::Counted;
 use super::due;
-use super::gate::{Bell, Gates};
+use super::gate::{Bell, Gates, Left};
 use super::held::Held;
 use super::lanes::Lanes;
 pub use super::lanes::{Granted, Supply};
@@ -256,8 +256,8 @@ impl Scheduler {
     /// The attempt on an order is over: its slot is free at once, the message waits for its outcome to be durable.
     ///
     /// `signal` is what the attempt tells of the origin, `hold_until` a tick before which the origin asked not to be
-    /// tried, `now` the present tick. Returns whether a failure counts against its message.
-    pub fn release(&mut self, slot: Slot, signal: Signal, hold_until: Option<u64>, now: u64) -> bool {
+    /// tried, `now` the present tick.
+    pub fn release(&mut self, slot: Slot, signal: Signal, hold_until: Option<u64>, now: u64) -> Left {
         let node = self.nodes.get_mut(slot);
         assert_eq!(node.state(), NodeState::InFlight, "only a running attempt ends");
         node.set_state(NodeState::Concluding);

@@ -133,14 +133,15 @@ fn while_a_circuit_is_open_its_lane_waits_and_others_go_on() {
         add(&mut scheduler, slot, "down", UnixMillis(0));
     }
     assert_eq!(orders(&mut scheduler, at(0)).len(), 6);
-    let met_closed: Vec<bool> = (0..6).map(|slot| scheduler.release(Slot(slot), Signal::Failing, None, 0)).collect();
+    let met_closed: Vec<bool> =
+        (0..6).map(|slot| scheduler.release(Slot(slot), Signal::Failing, None, 0).counts).collect();
     assert_eq!(met_closed, [true, true, false, false, false, false]);
     (0..6).for_each(|slot| scheduler.remove(Slot(slot)));
     assert!(matches!(scheduler.next(at(0), |_| Supply::Enough), Next::Wait(1000)));
     add(&mut scheduler, 20, "up", UnixMillis(0));
     assert_eq!(orders(&mut scheduler, at(500)), [(20, "up".to_owned())]);
     assert_eq!(orders(&mut scheduler, at(1000)), [(6, "down".to_owned())], "a probe");
-    assert!(!scheduler.release(Slot(6), Signal::Alive, None, 1001));
+    assert!(!scheduler.release(Slot(6), Signal::Alive, None, 1001).counts);
     scheduler.remove(Slot(6));
     assert_eq!(orders(&mut scheduler, at(1001)), [(7, "down".to_owned())], "the ramp");
     scheduler.check();

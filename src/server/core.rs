@@ -27,7 +27,7 @@ use crate::ingress::{Ingress, listener};
 use crate::limits::{BLOCK_BYTES, DRAIN_FLUSH_MS, to_usize};
 use crate::memory::Memory;
 use crate::message::IdSource;
-use crate::metrics::ShardMetrics;
+use crate::metrics::{ShardMetrics, Snapshot};
 use crate::net::Stream;
 use crate::reload::Publisher;
 use crate::schedule::gate::Gates;
@@ -117,14 +117,14 @@ struct Surveyed<D: Disk> {
     survey: Survey,
 }
 
-/// Runs a core until the daemon stops. Everything it spawned ends with its runtime.
+/// Runs a core until the daemon stops; returns its last metrics. Everything it spawned ends with its runtime.
 ///
 /// `wrap` makes a stream of an accepted socket.
 pub async fn run<D: Disk, S: Stream>(
     disk: D,
     wrap: impl Fn(TcpStream) -> io::Result<S> + 'static,
     start: CoreStart,
-) -> Result<(), CoreError> {
+) -> Result<Snapshot, CoreError> {
     let began = monotonic_now();
     let config = Arc::clone(&start.config);
     let (space, dead_space) = spaces(&start);
@@ -218,7 +218,7 @@ async fn serve<D: Disk, S: Stream>(
     wrap: impl Fn(TcpStream) -> io::Result<S> + 'static,
     shard: Rc<Shard<D>>,
     failures: &mut mpsc::Receiver<CoreError>,
-) -> Result<(), CoreError> {
+) -> Result<Snapshot, CoreError> {
     let config = Arc::clone(&start.config);
     let transport = Rc::new(HyperTransport::new(TransportConfig {
         connect_timeout: config.connect_timeout,
@@ -277,7 +277,8 @@ async fn serve<D: Disk, S: Stream>(
         _ = stop.wait_for(|stop| *stop) => {}
     }
     inbox.status.set(Phase::Draining);
-    drain(&shard, receiving, config.shutdown_timeout, failures).await
+    drain(&shard, receiving, config.shutdown_timeout, failures).await?;
+    Ok(shard.metrics().snapshot(shard.gauges()))
 }
 
 /// Stops in order: no new messages, accepted ones answered, attempts in flight concluded as far as time allows, their
@@ -306,8 +307,6 @@ async fn drain<D: Disk>(
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let _ = tokio::time::timeout_at((flushed + Duration::from_millis(DRAIN_FLUSH_MS)).into(), shard.rest()).await;
-    let (ready, in_flight, delayed) = shard.remaining();
-    tracing::info!(ready, in_flight, delayed, "stopped; what remains is in the log");
     Ok(())
 }
 

@@ -9,7 +9,7 @@ pub mod backend;
 // One core.
 pub mod core;
 // Who may have how many descriptors.
-mod descriptors;
+pub mod descriptors;
 // What the service manager is told.
 mod manager;
 // What a core reads while it serves.
@@ -17,7 +17,7 @@ mod recovery;
 // What is read again on SIGHUP.
 pub mod reload;
 // What each part is told by the configuration.
-mod shares;
+pub mod shares;
 // How the daemon is stopped.
 mod stop;
 // What senders must bring.
@@ -27,6 +27,7 @@ use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::process::Resource;
 use rustls::ServerConfig;
@@ -48,6 +49,7 @@ use crate::delivery::tls::{self, TlsError};
 use crate::disk::portable::PortableDisk;
 use crate::disk::uring::UringDisk;
 use crate::ingress::listener::{self, BindError};
+use crate::metrics::Snapshot;
 use crate::net::certificate::{TlsFileError, TlsFiles, server_config};
 use crate::net::tls::TlsStream;
 use crate::net::{portable, uring};
@@ -224,7 +226,7 @@ pub fn run(config: Arc<Config>) -> Result<(), ServerError> {
     }
     let stop = Stop::new(stop, manager, shares::stop_ms_max(&config));
     let attending =
-        attend(Attended { admin, settings, data, control, stop, readies, threads, backend, hangup, reloader });
+        attend(Attended { admin, settings, data, control, stop, readies, threads, backend, hangup, reloader, epoch });
     local.block_on(&runtime, attending)
 }
 
@@ -239,12 +241,13 @@ struct Attended {
     backend: Backend,
     hangup: Signal,
     reloader: Reloader,
+    epoch: Instant,
 }
 
 struct CoreThread {
     shard: u32,
     /// How the core ended; dropped without a word if its thread panicked.
-    end: oneshot::Receiver<Result<(), ServerError>>,
+    end: oneshot::Receiver<Result<Snapshot, ServerError>>,
 }
 
 /// What the main thread does while the cores work.
@@ -261,12 +264,16 @@ async fn attend(mut attended: Attended) -> Result<(), ServerError> {
     for thread in attended.threads {
         cores.push(async move { thread.end.await.unwrap_or(Err(ServerError::Died { shard: thread.shard })) });
     }
+    let mut last = Snapshot::default();
     loop {
         tokio::select! {
             biased;
             ended = futures_util::StreamExt::next(&mut cores) => match ended {
-                None => return Ok(()),
-                Some(ended) => ended?,
+                None => {
+                    tell_stopped(&last, monotonic_now() - attended.epoch);
+                    return Ok(());
+                }
+                Some(ended) => last.merge(&ended?),
             },
             _ = terminate.recv() => attended.stop.signalled(),
             _ = interrupt.recv() => attended.stop.signalled(),
@@ -276,12 +283,28 @@ async fn attend(mut attended: Attended) -> Result<(), ServerError> {
                 if waiting == 0 {
                     tracing::info!(
                         listen = %attended.data, admin = %admin_address, backend = attended.backend.as_str(), shards,
-                        "listening"
+                        version = env!("CARGO_PKG_VERSION"), "listening"
                     );
                 }
             }
         }
     }
+}
+
+/// What there was since the start, and what there is for the next one.
+fn tell_stopped(last: &Snapshot, uptime: Duration) {
+    let ((accepted, delivered, dead_lettered), (ready, in_flight, delayed)) = (last.ends(), last.remaining());
+    let uptime_ms = u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(
+        uptime_ms,
+        accepted,
+        delivered,
+        dead_lettered,
+        ready,
+        in_flight,
+        delayed,
+        "stopped: what is ready, in flight or delayed is in the log"
+    );
 }
 
 /// The end is told before the core's runtime is dropped, which would wait for every helper thread: a filesystem that hangs
@@ -294,7 +317,7 @@ fn spawn_core(
     let (ended, end) = oneshot::channel();
     let shard = start.shard;
     let cpu = start.config.cores[shard as usize];
-    let tell = move |result: Result<(), CoreError>| {
+    let tell = move |result: Result<Snapshot, CoreError>| {
         // Nobody listens only when the process is on its way out.
         let _ = ended.send(result.map_err(|source| ServerError::Core { shard, source }));
     };
@@ -334,7 +357,7 @@ fn under_tls(certificate: Current<Arc<ServerConfig>>) -> impl Fn(TcpStream) -> i
 }
 
 /// Certificate and key of the data listener, if it is to speak TLS.
-fn tls_files(config: &Config) -> Option<TlsFiles> {
+pub fn tls_files(config: &Config) -> Option<TlsFiles> {
     let (certificate, key) = (config.tls_cert.clone()?, config.tls_key.clone()?);
     Some(TlsFiles { certificate, key, client_ca: config.tls_client_ca.clone() })
 }
@@ -347,7 +370,8 @@ fn pin(cpu: usize) {
     }
 }
 
-fn bind_admin(listen: Listen) -> Result<std::net::TcpListener, ServerError> {
+/// The socket of the admin listener, waiting for connections from now on.
+pub fn bind_admin(listen: Listen) -> Result<std::net::TcpListener, BindError> {
     let every = std::net::IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED);
     let name = "ADMIN_LISTEN";
     let address = SocketAddr::new(listen.host.unwrap_or(every), listen.port);
@@ -355,16 +379,14 @@ fn bind_admin(listen: Listen) -> Result<std::net::TcpListener, ServerError> {
         socket.set_nonblocking(true)?;
         Ok(socket)
     });
-    bound.map_err(|source| {
-        ServerError::Bind(match source.kind() {
-            io::ErrorKind::AddrInUse => BindError::InUse { name, listen },
-            _ => BindError::Io { name, listen, source },
-        })
+    bound.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse { name, listen },
+        _ => BindError::Io { name, listen, source },
     })
 }
 
 /// Raises the bound on descriptors to what the system allows; returns what was got.
-fn raise_descriptor_limit() -> u64 {
+pub fn raise_descriptor_limit() -> u64 {
     let mut limit = rustix::process::getrlimit(Resource::Nofile);
     if limit.current < limit.maximum {
         let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };

@@ -61,7 +61,7 @@ impl<D: Disk> Recovery<D> {
             messages,
             adopted,
             bytes = replayed.bytes,
-            took_ms = took.as_millis(),
+            took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             "recovered"
         );
         Ok(())

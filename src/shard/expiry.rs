@@ -3,6 +3,7 @@
 //! No queue of ends is kept, which would cost memory for every message: the table of messages is looked through, a
 //! piece at a time. What is about to be attempted is judged then, too, so nothing is ever sent after its time.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
@@ -40,7 +41,8 @@ impl<D: Disk> Shard<D> {
             // It has ended meanwhile, and its place may be in use for something else.
             Err(_) if waiting() != Some(slot) => return,
             Err(error) => {
-                tracing::error!(%id, %error, "a message that has expired could not be read from the log");
+                let (shard, origin) = (self.number(), Rc::clone(self.state.borrow().origin(slot)));
+                tracing::error!(%id, %origin, shard, %error, "a message that has expired could not be read from the log");
                 return;
             }
         };

@@ -223,7 +223,7 @@ impl<D: Disk> Shard<D> {
         match read {
             Ok(letter) => letter.filter(|_| self.is_letter(id)),
             Err(error) => {
-                tracing::error!(%id, %error, "a dead letter could not be read");
+                tracing::error!(%id, shard = self.number(), %error, "a dead letter could not be read");
                 None
             }
         }

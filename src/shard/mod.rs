@@ -332,6 +332,11 @@ impl<D: Disk> Shard<D> {
         (counts.ready + counts.held, counts.in_flight, counts.delayed)
     }
 
+    /// Its number, as log lines have it.
+    pub fn number(&self) -> u32 {
+        self.log.files().shard()
+    }
+
     /// What a scrape asks of the shard beyond its counters.
     pub fn gauges(&self) -> Gauges {
         let state = self.state.borrow();

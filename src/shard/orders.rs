@@ -1,5 +1,6 @@
 //! The verbs of the workers: read the message of an order, conclude what came of it.
 
+use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -10,10 +11,11 @@ use crate::disk::Disk;
 use crate::limits::{
     ANSWER_BYTES_MAX, BLOCK_BYTES, EXHAUSTED_PAUSE_MS, HISTORY_MAX, LETTER_NOTES_SHARE, POSTPONE_MS, to_usize,
 };
-use crate::message::{MessageId, Slot};
+use crate::message::{MessageId, Origin, Slot};
 use crate::schedule::attempt::{Attempt, Failure, Outcome};
 use crate::schedule::breaker::Signal;
 use crate::schedule::busiest::Counted;
+use crate::schedule::gate::{Left, Turned};
 use crate::schedule::scheduler::{Now, Order};
 use crate::time::{Millis, UnixMillis, monotonic_now};
 use crate::wal::files::ReadError;
@@ -96,7 +98,7 @@ impl<D: Disk> Shard<D> {
     async fn fetch_from(&self, slot: Slot, places: (Location, Option<RecordStart>)) -> Result<Stored, ReadError> {
         let (at, retry) = places;
         let record = self.read(at).await?;
-        let newest = self.read_progress(retry, || self.places(slot) == Some(places)).await?;
+        let newest = self.read_progress(slot, retry, || self.places(slot) == Some(places)).await?;
         let record = record.slice(HEADER_BYTES..);
         let Accepted { accepted, progress, .. } = decoded(&record);
         Ok(Stored { progress: newest.unwrap_or(progress), accepted, record })
@@ -106,6 +108,7 @@ impl<D: Disk> Shard<D> {
     /// message.
     pub(super) async fn read_progress(
         &self,
+        slot: Slot,
         at: Option<RecordStart>,
         is_newest: impl FnOnce() -> bool,
     ) -> Result<Option<Progress>, ReadError> {
@@ -113,11 +116,9 @@ impl<D: Disk> Shard<D> {
         match self.read_retry(at).await {
             Ok(record) => Ok(Some(Progress::of_applied_retry(&record[HEADER_BYTES..]))),
             Err(ReadError::Damaged { .. }) if is_newest() => {
-                tracing::error!(
-                    segment = at.segment,
-                    offset = at.offset,
-                    "a retry is damaged in the log: its history is lost"
-                );
+                let (id, shard, RecordStart { segment, offset, .. }) = (self.id(slot), self.number(), at);
+                let origin = Rc::clone(self.state.borrow().origin(slot));
+                tracing::error!(%id, %origin, shard, segment, offset, "a retry is damaged in the log: its history is lost");
                 self.metrics.corrupt_record();
                 // That it may be a duplicate is in no record any more, if the retry said so.
                 self.unwritten_marks.set(true);
@@ -191,7 +192,11 @@ impl<D: Disk> Shard<D> {
         }
         let asked = rules.asked_wait(attempt, now).filter(|_| conclude::holds_origin(attempt));
         let hold_until = asked.map(|wait| tick.saturating_add(wait.0));
-        let counts = self.state.borrow_mut().release(order.slot, conclude::signal(attempt), hold_until, tick);
+        let Left { counts, turned } =
+            self.state.borrow_mut().release(order.slot, conclude::signal(attempt), hold_until, tick);
+        if let Some(turned) = turned {
+            self.tell_circuit(turned, &order.origin, attempt);
+        }
         let random = self.random.borrow_mut().next();
         let before = Before {
             accepted: stored.accepted,
@@ -225,6 +230,14 @@ impl<D: Disk> Shard<D> {
         }
     }
 
+    fn tell_circuit(&self, turned: Turned, origin: &Origin, attempt: &Attempt) {
+        let (shard, class, status) = (self.number(), name(attempt.outcome), attempt.status);
+        match turned {
+            Turned::Open => tracing::warn!(%origin, shard, class, status, "circuit open: its messages wait"),
+            Turned::Closed => tracing::info!(%origin, shard, status, "circuit closed"),
+        }
+    }
+
     /// Whether a message that is about to be attempted has outlived `MESSAGE_TTL`.
     pub fn has_expired(&self, message: &Accepted<'_>) -> bool {
         let rules = &self.settings.retry;
@@ -255,13 +268,13 @@ impl<D: Disk> Shard<D> {
         let origin = message.origin.to_origin();
         let Progress { attempts, maybe_duplicate, .. } = message.progress;
         if !self.can_bury(message.head.len() + message.body.len()) {
-            tracing::warn!(%id, %origin, "no space for a dead letter: the message is put off");
+            tracing::warn!(%id, %origin, shard = self.number(), "no space for a dead letter: the message is put off");
             return self.put_off(slot, attempts, maybe_duplicate);
         }
         // Others need not wait for the disk.
         self.work.notify_one();
         self.bury(slot, message, death).await;
-        tracing::warn!(%id, %origin, attempts, class = failure.as_str(), status, "dead-lettered");
+        tracing::warn!(%id, %origin, shard = self.number(), attempts, class = failure.as_str(), status, "dead-lettered");
     }
 
     /// Whether the dead letter log has room for a message of `message_bytes`, head and body.

@@ -83,7 +83,8 @@ pub(super) async fn run<D: Disk, L: Relocated<D>>(relocated: &L) {
             continue;
         };
         if let Err(error) = relocate(relocated, segment, &mut pace).await {
-            tracing::warn!(segment, %error, cause = %error.source, "a segment could not be emptied and is tried again");
+            let shard = relocated.log().files().shard();
+            tracing::warn!(shard, segment, %error, cause = %error.source, "a segment could not be emptied and is tried again");
             tokio::time::sleep(Duration::from_millis(RELOCATE_RETRY_MS)).await;
         }
     }
@@ -191,8 +192,8 @@ pub(super) async fn set_aside_damaged<D: Disk>(
     match recovery::set_aside(files, corrupt, at.segment, range).await {
         Ok(aside) => Some(aside),
         Err(error) => {
-            let path = files.path(at.segment);
-            tracing::error!(%id, path = %path.display(), %error, cause = %error.source, "a damaged record could not be set aside and is kept");
+            let (path, shard) = (files.path(at.segment), files.shard());
+            tracing::error!(%id, shard, path = %path.display(), %error, cause = %error.source, "a damaged record could not be set aside and is kept");
             None
         }
     }

@@ -77,7 +77,8 @@ impl<D: Disk> Shard<D> {
         if self.dead_letters.place(id) != Some(at) {
             return false;
         }
-        tracing::error!(%id, aside = %aside.display(), "a dead letter is damaged in its log: it is set aside and ended");
+        let (aside, shard) = (aside.display(), self.number());
+        tracing::error!(%id, shard, %aside, "a dead letter is damaged in its log: it is set aside and ended");
         self.metrics.corrupt_record();
         self.dead_letters.remove(id, self.settings.clock.now());
         true

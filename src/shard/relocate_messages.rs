@@ -1,12 +1,14 @@
 //! Live messages written again at the end of the transaction log, each with what was tried so far.
 
+use std::rc::Rc;
+
 use futures_util::stream::{self, StreamExt};
 
 use super::Shard;
 use super::relocate::{self, Relocated, Survivor};
 use crate::disk::{Disk, DiskError};
 use crate::limits::ADOPT_READS_MAX;
-use crate::message::{MessageId, Slot};
+use crate::message::{MessageId, Origin, Slot};
 use crate::wal::files::ReadError;
 use crate::wal::index::{Index, Location, RecordStart};
 use crate::wal::log::Log;
@@ -36,7 +38,12 @@ impl<D: Disk> Relocated<D> for Shard<D> {
     async fn move_all(&self, survivors: Vec<Survivor>) -> Result<usize, DiskError> {
         let reads = survivors.into_iter().map(|survivor| async {
             let retry = self.retry_of(&survivor);
-            let progress = self.read_progress(retry, || self.is_in_place(&survivor, retry)).await;
+            let slot = self.state.borrow().index().find(survivor.id);
+            let progress = match slot {
+                Some(slot) => self.read_progress(slot, retry, || self.is_in_place(&survivor, retry)).await,
+                // It has ended, and is not moved.
+                None => Ok(None),
+            };
             (survivor, retry, progress)
         });
         let mut reads = stream::iter(reads).buffered(ADOPT_READS_MAX);
@@ -115,6 +122,11 @@ impl<D: Disk> Shard<D> {
         state.places(state.index().find(id)?)
     }
 
+    fn origin_of(&self, id: MessageId) -> Option<Rc<Origin>> {
+        let state = self.state.borrow();
+        Some(Rc::clone(state.origin(state.index().find(id)?)))
+    }
+
     /// Ends a live message whose record is damaged, once that has been set aside; `false`: it is not, or could not
     /// be, or is being attempted. `ordered`: its slot, if the caller attempts it.
     pub(super) async fn lose_message(&self, id: MessageId, ordered: Option<Slot>) -> bool {
@@ -122,10 +134,12 @@ impl<D: Disk> Shard<D> {
         let files = self.log.files();
         let aside = relocate::set_aside_damaged(files, &self.settings.corrupt, id, places.0).await;
         let Some(aside) = aside else { return false };
+        let Some(origin) = self.origin_of(id) else { return false };
         if self.place_of(id) != Some(places) || !self.state.borrow_mut().take_from_schedule(id, ordered) {
             return false;
         }
-        tracing::error!(%id, aside = %aside.display(), "a message is damaged in the log: it is set aside and given up");
+        let (aside, shard) = (aside.display(), self.number());
+        tracing::error!(%id, %origin, shard, %aside, "a message is damaged in the log: it is set aside and given up");
         self.metrics.corrupt_record();
         self.log.append(id, &Payload::Lost { at: self.settings.clock.now() });
         true

@@ -203,6 +203,7 @@ impl<D: Disk> Shard<D> {
         let status = job.status.borrow().clone();
         tracing::info!(
             job = status.job,
+            shard = self.number(),
             replayed = status.replayed,
             unreadable = status.unreadable,
             cancelled = status.cancelled,
@@ -307,7 +308,8 @@ impl<D: Disk> Run<'_, D> {
             Moved::Gone if self.shard.is_letter(id) => self.aside.push(&origin, id),
             Moved::Gone => {}
             Moved::TooLong => {
-                tracing::error!(%id, "a dead letter is too long for a segment: set SEGMENT_BYTES to at least what it was");
+                let (shard, origin) = (self.shard.number(), &origin);
+                tracing::error!(%id, %origin, shard, "a dead letter is too long for a segment: set SEGMENT_BYTES to at least what it was");
                 self.job.note(|status| status.unreadable += 1);
             }
         }

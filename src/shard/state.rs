@@ -1,12 +1,13 @@
 //! A shard's durable state: the fold over its log. [`State::apply`] is the only function that changes it, live and, as
 //! [`State::recover`], in recovery alike.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::message::{MessageId, OriginRef, Slot};
+use crate::message::{MessageId, Origin, OriginRef, Slot};
 use crate::schedule::breaker::Signal;
 use crate::schedule::busiest::Counted;
-use crate::schedule::gate::{Bell, Gates};
+use crate::schedule::gate::{Bell, Gates, Left};
 use crate::schedule::links::NodeState;
 use crate::schedule::scheduler::{Counts, Granted, Limits, Next, Now, Order, Scheduler, Supply};
 use crate::time::UnixMillis;
@@ -151,7 +152,7 @@ impl State {
     }
 
     /// The attempt on an order is over; its outcome is on its way. See [`Scheduler::release`].
-    pub fn release(&mut self, slot: Slot, signal: Signal, hold_until: Option<u64>, now: u64) -> bool {
+    pub fn release(&mut self, slot: Slot, signal: Signal, hold_until: Option<u64>, now: u64) -> Left {
         self.schedule.release(slot, signal, hold_until, now)
     }
 
@@ -208,6 +209,11 @@ impl State {
     /// Counts for the metrics of a live message's origin.
     pub fn count(&self, slot: Slot, what: Counted) {
         self.schedule.count(slot, what);
+    }
+
+    /// Where a live message goes to.
+    pub fn origin(&self, slot: Slot) -> &Rc<Origin> {
+        self.schedule.origin(slot)
     }
 
     /// Origins that live messages are for, or were a moment ago.

@@ -236,7 +236,8 @@ impl<D: Disk> Log<D> {
         };
         if let Some(error) = &failed {
             self.failing.set(true);
-            tracing::error!(%error, cause = %error.source, "a log write failed: the segment is given up, one fresh segment is tried");
+            let (shard, segment) = (self.files.shard(), self.active.get());
+            tracing::error!(shard, segment, %error, cause = %error.source, "a log write failed: the segment is given up, one fresh segment is tried");
         }
         // The header of a fresh segment says that the failed batch is not part of the log; only then may its senders
         // be told so. What is left of the batch are facts about messages accepted earlier: they are written again.
@@ -257,7 +258,9 @@ impl<D: Disk> Log<D> {
             }
         }
         gate.open_outcomes();
-        self.failing.set(false);
+        if self.failing.replace(false) {
+            tracing::info!(shard = self.files.shard(), segment = self.active.get(), "the log is written again");
+        }
         Ok(())
     }
 

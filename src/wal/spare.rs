@@ -172,7 +172,8 @@ impl<D: Disk> Spare<D> {
                 Ok(Provided::Step) => {}
                 Ok(Provided::Enough) => {
                     if self.starved.replace(false) {
-                        tracing::info!(dir = %self.files.dir().display(), "log space is available again");
+                        let (dir, shard) = (self.files.dir().display(), self.files.shard());
+                        tracing::info!(%dir, shard, "log space is available again");
                     }
                     self.note_looked();
                     wanted.await;
@@ -187,7 +188,8 @@ impl<D: Disk> Spare<D> {
     async fn starve(&self, why: &str, error: Option<DiskError>, wanted: impl Future<Output = ()>) {
         if !self.starved.replace(true) {
             let cause = error.map(|error| format!("{error}: {}", error.source));
-            tracing::warn!(dir = %self.files.dir().display(), cause, "{why}: new messages are refused until space is free");
+            let (dir, shard) = (self.files.dir().display(), self.files.shard());
+            tracing::warn!(%dir, shard, cause, "{why}: new messages are refused until space is free");
         }
         self.note_looked();
         // Whoever waits for a segment may have to be refused.

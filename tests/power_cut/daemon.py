@@ -24,7 +24,8 @@ VARIABLES = {
     "BACKOFF_MAX": "500ms",
     "DEFAULT_TIMEOUT": "60s",
     "ORIGIN_IN_FLIGHT": "512",
-    "LOG_LEVEL": "warn",
+    # Every dead letter is to be told, however many there are at a time.
+    "LOG_LEVEL": "debug",
     "LOG_FORMAT": "json",
 }
 

@@ -73,7 +73,7 @@ pub const STACK: &[(&str, &[&str])] = &[
     ("schedule", &["message", "time", "limits"]),
     ("disk", &["time", "limits"]),
     ("net", &["time", "limits"]),
-    ("telemetry", &["config"]),
+    ("telemetry", &["config", "limits"]),
     ("config", &["memory", "message", "time", "limits"]),
     // What it is divided into, and who has how much of it: nothing of what it is for.
     ("memory", &["limits"]),
@@ -98,6 +98,7 @@ pub const SPAWNS: &[(&str, &str)] = &[
     ("src/server/core.rs", "the loops of a core, which end with its runtime"),
     ("src/server/mod.rs", "a thread per core, the admin listener, and who makes the scrapes of cores"),
     ("src/server/reload.rs", "the thread that reads files again"),
+    ("src/telemetry.rs", "the thread that tells what was left out of the log"),
     ("src/disk/names.rs", "blocking calls on names and files"),
     ("src/server/backend.rs", "the probe for io_uring, which must not spoil a core's own thread"),
     ("src/demo/daemon.rs", "the child process"),

@@ -30,6 +30,8 @@ pub enum Command {
     /// Reads a log, with the daemon running or not: what is in it, and whether it is intact
     #[command(subcommand)]
     Log(crate::inspect::LogCommand),
+    /// Shows what a running daemon does: rates, latencies, backlog and circuits by destination, space
+    Stat(crate::stat::Options),
     /// Lists, shows, replays and deletes dead letters of a running daemon
     #[command(subcommand)]
     Dead(crate::dead::DeadCommand),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dispatcher::cli::{self, Cli, Command};
 use dispatcher::config::Loaded;
 use dispatcher::inspect::{self, LogCommand, Verdict};
-use dispatcher::{dead, demo, server, telemetry};
+use dispatcher::{dead, demo, server, stat, telemetry};
 
 /// Each message takes memory that is too large for the quick lists of glibc's allocator (records, buffers of answers).
 #[global_allocator]
@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Some(Command::Demo(options)) => return demo::run(options),
         Some(Command::Log(command)) => return read_log(command),
         Some(Command::Dead(command)) => return dead::run(command),
+        Some(Command::Stat(options)) => return stat::run(options),
         Some(Command::CheckConfig) | None => {}
     }
     let loaded = match Loaded::from_env() {

@@ -97,6 +97,19 @@ impl Client {
         Err(ClientError::Refused { status, detail: detail.ok_or(ClientError::Stranger)? })
     }
 
+    /// Asks, and reads the answer as text.
+    pub async fn read(&self, target: &str) -> Result<String, ClientError> {
+        let (status, body) =
+            timeout(ANSWER_TIMEOUT, self.exchange(Method::GET, target)).await.map_err(|_| ClientError::Late)??;
+        let text = String::from_utf8(body.into()).ok().filter(|_| status.is_success());
+        text.ok_or(ClientError::Stranger)
+    }
+
+    /// Host and port it asks at.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
     async fn exchange(&self, method: Method, target: &str) -> Result<(StatusCode, Bytes), ClientError> {
         let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(&self.authority)).await;
         let stream = connected

@@ -1,7 +1,7 @@
 //! `dispatcher dead`: lists, shows, replays and deletes dead letters of a running daemon, over its admin listener.
 
 // Requests to the admin listener.
-mod client;
+pub mod client;
 // Answers for people.
 mod print;
 

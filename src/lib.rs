@@ -53,6 +53,8 @@ pub mod admin;
 pub mod cli;
 // Dead letters of a running daemon, from the command line.
 pub mod dead;
+// Whether this machine can keep what the daemon promises.
+pub mod doctor;
 // What a running daemon does, from the command line.
 pub mod stat;
 // What is in a log, and whether it is intact.

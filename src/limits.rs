@@ -1,5 +1,7 @@
 //! Every bound in the program that no variable sets, with its unit and its reason.
 
+// Of a command.
+pub mod doctor;
 // What holds between them.
 mod relations;
 

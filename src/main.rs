@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dispatcher::cli::{self, Cli, Command};
 use dispatcher::config::Loaded;
 use dispatcher::inspect::{self, LogCommand, Verdict};
-use dispatcher::{dead, demo, server, stat, telemetry};
+use dispatcher::{dead, demo, doctor, server, stat, telemetry};
 
 /// Each message takes memory that is too large for the quick lists of glibc's allocator (records, buffers of answers).
 #[global_allocator]
@@ -24,7 +24,19 @@ fn main() -> ExitCode {
         Some(Command::Demo(options)) => return demo::run(options),
         Some(Command::Log(command)) => return read_log(command),
         Some(Command::Dead(command)) => return dead::run(command),
+        Some(Command::Doctor(options)) => return doctor::run(options),
         Some(Command::Stat(options)) => return stat::run(options),
+        Some(Command::Completions { shell }) => return print(&cli::completions(*shell)),
+        Some(Command::Man { directory: None }) => return cli::man().map_or(ExitCode::FAILURE, |page| print(&page)),
+        Some(Command::Man { directory: Some(directory) }) => {
+            return match cli::man_into(directory) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("dispatcher: {}: {error}", directory.display());
+                    ExitCode::from(UNUSABLE)
+                }
+            };
+        }
         Some(Command::CheckConfig) | None => {}
     }
     let loaded = match Loaded::from_env() {

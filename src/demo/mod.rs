@@ -31,8 +31,16 @@ use receiver::{Mood, Receiver};
 use report::{Progress, Report};
 use sender::Sender;
 
+const HELP: &str = "\
+It works in a temporary directory, on free ports of loopback, and leaves nothing behind.
+
+Exit status:
+  0  nothing that was acknowledged was lost
+  1  something was, or the demo could not be run";
+
 /// Options of `dispatcher demo`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub struct Options {
     /// How many messages to send
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]

@@ -46,8 +46,8 @@ pub fn choose(wanted: IoBackend) -> io::Result<Backend> {
     }
 }
 
-/// Makes a ring on a thread of its own, as a core would.
-fn probe() -> io::Result<Backend> {
+/// Makes a ring on a thread of its own, as a core would. Errors: what the kernel said.
+pub fn probe() -> io::Result<Backend> {
     let attempt = |modern| {
         let probing = std::thread::spawn(move || tokio_uring::Runtime::new(&builder(modern)).map(drop));
         probing.join().unwrap_or_else(|_| Err(io::Error::other("the probe died")))

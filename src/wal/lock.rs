@@ -63,6 +63,20 @@ pub fn lock(dir: &Path) -> Result<Lock, LockError> {
     }
 }
 
+/// The process that holds the lock of a log directory, as it wrote down itself; `None`: nobody does, as far as we may see.
+/// Makes nothing. A daemon that starts at this very moment waits for it, as for one that is going down.
+pub fn holder(dir: &Path) -> Option<String> {
+    let mut file = File::open(dir.join("LOCK")).ok()?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut holder = String::new();
+            file.read_to_string(&mut holder).ok()?;
+            Some(holder.trim().to_owned())
+        }
+        Ok(()) | Err(_) => None,
+    }
+}
+
 fn try_lock(dir: &Path) -> Result<Lock, LockError> {
     let failed = |doing, path: &Path| {
         let path = path.to_owned();
@@ -101,6 +115,7 @@ mod tests {
         let held = lock(dir.path()).expect("nobody holds it");
         let pid = std::process::id().to_string();
         assert!(matches!(try_lock(dir.path()), Err(LockError::Held { holder, .. }) if holder == pid));
+        assert_eq!((holder(dir.path()), holder(&dir.path().join("none"))), (Some(pid), None));
         let next = std::thread::spawn({
             let dir = dir.path().to_owned();
             move || lock(&dir).map(drop)

@@ -86,6 +86,7 @@ fn at_max_log_bytes_new_messages_get_507_and_service_resumes_when_the_origin_doe
         };
         assert_eq!(refused.status, 507, "{refused:?}");
         assert!(refused.field("Retry-After").is_some_and(|after| after.parse::<u32>().is_ok()), "{refused:?}");
+        until("it says so", || daemon.said("not ready").is_some_and(|line| line["reason"] == "out of log space")).await;
         assert!(ids.len() >= 20, "{} messages of 100 KiB is early for 8 MiB", ids.len());
         let bytes = log::bytes(dir.path());
         assert!(bytes <= BOUND, "{bytes}");
@@ -109,6 +110,7 @@ fn at_max_log_bytes_new_messages_get_507_and_service_resumes_when_the_origin_doe
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
         until("service has resumed", || origin.has_all(&ids)).await;
+        until("it says so", || daemon.said("ready again").is_some()).await;
         daemon.stop().await;
     });
 }

@@ -149,8 +149,10 @@ impl Place {
             }
         };
         let measured = match backend::probe().ok().filter(|_| config.io_backend != crate::config::IoBackend::Portable) {
-            Some(backend) => backend::run(backend, measure(UringDisk, &path)),
-            None => backend::run(Backend::Portable, measure(PortableDisk, &path)),
+            Some(backend @ Backend::Uring { modern }) => {
+                backend::run(backend, async { measure(UringDisk::new(modern)?, &path).await })
+            }
+            _ => backend::run(Backend::Portable, measure(PortableDisk, &path)),
         };
         drop(file);
         match measured.and_then(|measured| measured) {

@@ -9,51 +9,18 @@
 //! turn, and if it is slow to say so, the others pass after [`TURN_MS_MAX`].
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::Waker;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashMap;
 
+use super::bell::Bell;
 use super::breaker::{Breaker, Permission, Rules, Signal};
 use super::busiest::{Counted, Figures, OriginFigures, Others, Tally};
 use crate::limits::{
     BREAKER_PROBE_MS_MIN, NAMED_ORIGINS_MAX, NAMES_DEALT_MAX, NAMES_DEALT_MS_MIN, ORIGINS_REMEMBERED_MAX, TURN_MS_MAX,
 };
 use crate::message::{Origin, OriginRef};
-
-/// How a core is told that lanes of it may have a turn.
-#[derive(Debug, Default)]
-pub struct Bell {
-    lanes: Mutex<Vec<u32>>,
-    rung: AtomicBool,
-    waker: OnceLock<Waker>,
-}
-
-impl Bell {
-    /// Whom to wake when it is rung. Without one, the core must look for itself.
-    pub fn set_waker(&self, waker: Waker) {
-        // Set once, when the shard is made.
-        let _ = self.waker.set(waker);
-    }
-
-    /// The lanes it was rung for since it was last asked.
-    pub fn rung(&self) -> Vec<u32> {
-        // Mostly it was not, and that costs no lock. What is rung right now is seen the next time: its waker comes after.
-        if !self.rung.swap(false, Ordering::Acquire) {
-            return Vec::new();
-        }
-        std::mem::take(&mut *locked(&self.lanes))
-    }
-
-    fn ring(&self, lane: u32, wake: bool) {
-        locked(&self.lanes).push(lane);
-        self.rung.store(true, Ordering::Release);
-        if wake && let Some(waker) = self.waker.get() {
-            waker.wake_by_ref();
-        }
-    }
-}
 
 /// Who comes to a gate: a lane of the core that has this bell.
 #[derive(Clone, Copy, Debug)]

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::bell::Bell;
 use super::breaker::Signal;
 use super::busiest::Counted;
-use super::gate::{Bell, Caller, Entry, Gate, Gates, Left};
+use super::gate::{Caller, Entry, Gate, Gates, Left};
 use super::links::{List, NodeState, Nodes};
 use crate::limits::STARVED_LOOKS_MAX;
 use crate::message::{Origin, OriginRef, Slot};

@@ -4,6 +4,8 @@
 pub mod attempt;
 // How long to wait after a failure, or whether to give up.
 pub mod backoff;
+// How a core is told of turns.
+pub mod bell;
 // Whether an origin may be tried.
 pub mod breaker;
 // Which origins the metrics tell apart.

@@ -3,10 +3,11 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::bell::Bell;
 use super::breaker::Signal;
 use super::busiest::Counted;
 use super::due;
-use super::gate::{Bell, Gates, Left};
+use super::gate::{Gates, Left};
 use super::held::Held;
 use super::lanes::Lanes;
 pub use super::lanes::{Granted, Supply};

@@ -27,7 +27,7 @@ use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::Resource;
 use rustls::ServerConfig;
@@ -270,7 +270,7 @@ async fn attend(mut attended: Attended) -> Result<(), ServerError> {
             biased;
             ended = futures_util::StreamExt::next(&mut cores) => match ended {
                 None => {
-                    tell_stopped(&last, monotonic_now() - attended.epoch);
+                    stop::tell_stopped(&last, monotonic_now() - attended.epoch);
                     return Ok(());
                 }
                 Some(ended) => last.merge(&ended?),
@@ -289,22 +289,6 @@ async fn attend(mut attended: Attended) -> Result<(), ServerError> {
             }
         }
     }
-}
-
-/// What there was since the start, and what there is for the next one.
-fn tell_stopped(last: &Snapshot, uptime: Duration) {
-    let ((accepted, delivered, dead_lettered), (ready, in_flight, delayed)) = (last.ends(), last.remaining());
-    let uptime_ms = u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(
-        uptime_ms,
-        accepted,
-        delivered,
-        dead_lettered,
-        ready,
-        in_flight,
-        delayed,
-        "stopped: what is ready, in flight or delayed is in the log"
-    );
 }
 
 /// The end is told before the core's runtime is dropped, which would wait for every helper thread: a filesystem that hangs

@@ -1,10 +1,12 @@
 //! How the daemon is stopped: the first signal drains it, a second one ends it at once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::manager::Manager;
+use crate::metrics::Snapshot;
 use crate::time::Millis;
 
 /// Who is told when the daemon is to stop.
@@ -31,4 +33,20 @@ impl Stop {
             manager.stopping(self.longest);
         }
     }
+}
+
+/// Tells in the log what there was since the start, and what there is for the next one.
+pub fn tell_stopped(last: &Snapshot, uptime: Duration) {
+    let ((accepted, delivered, dead_lettered), (ready, in_flight, delayed)) = (last.ends(), last.remaining());
+    let uptime_ms = u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(
+        uptime_ms,
+        accepted,
+        delivered,
+        dead_lettered,
+        ready,
+        in_flight,
+        delayed,
+        "stopped: what is ready, in flight or delayed is in the log"
+    );
 }

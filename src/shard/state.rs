@@ -5,9 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::message::{MessageId, Origin, OriginRef, Slot};
+use crate::schedule::bell::Bell;
 use crate::schedule::breaker::Signal;
 use crate::schedule::busiest::Counted;
-use crate::schedule::gate::{Bell, Gates, Left};
+use crate::schedule::gate::{Gates, Left};
 use crate::schedule::links::NodeState;
 use crate::schedule::scheduler::{Counts, Granted, Limits, Next, Now, Order, Scheduler, Supply};
 use crate::time::UnixMillis;

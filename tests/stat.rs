@@ -70,6 +70,7 @@ fn what_happens_between_two_looks_is_shown_as_rates_and_latencies() {
         let lines: Vec<Value> =
             text(dir.path(), "out").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!((lines.len(), text(dir.path(), "err").as_str()), (3, ""));
+        let name = format!("http://{}", origin.host());
         for line in &lines {
             assert!(line["rates"]["accepted"].as_f64().unwrap() > 0.0, "{line}");
             assert!(line["seconds"].as_f64().unwrap() >= 0.2 && line["at"].is_string(), "{line}");
@@ -78,6 +79,9 @@ fn what_happens_between_two_looks_is_shown_as_rates_and_latencies() {
                 (Some("accept"), Some(2))
             );
             assert!(line["latencies"][0]["p50"].as_f64().unwrap() > 0.0, "{line}");
+            let shown = line["origins"].as_array().unwrap().iter().find(|shown| shown["origin"] == name.as_str());
+            assert!(shown.is_some_and(|shown| shown["delivered"].as_f64().unwrap() > 0.0), "{line}");
+            assert!(line["daemon"]["uptime"].is_f64() && line["memory"]["resident"].is_u64(), "{line}");
             assert!(line["log"]["bytes"].as_u64().unwrap() > 0 && line["log"]["disk_free"].is_u64(), "{line}");
         }
         let mut stat = Stat::start(dir.path(), &["--admin", &admin, "--interval", "100ms", "--count", "2"]);

@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     match server::run(Arc::new(loaded.config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            telemetry.tell_failure(&server::chain(&error), error.exit_code());
+            telemetry.tell_failure(&telemetry::chain(&error), error.exit_code());
             ExitCode::from(error.exit_code())
         }
     }
@@ -80,7 +80,7 @@ fn read_log(command: &LogCommand) -> ExitCode {
         Ok(Verdict::Intact) => ExitCode::SUCCESS,
         Ok(Verdict::Damaged) => ExitCode::from(DAMAGED),
         Err(error) => {
-            eprintln!("dispatcher: {}", server::chain(&error));
+            eprintln!("dispatcher: {}", telemetry::chain(&error));
             ExitCode::from(UNUSABLE)
         }
     }

@@ -86,6 +86,12 @@ fn filter(level: Level) -> Targets {
     Targets::new().with_default(level.min(Level::WARN)).with_target(env!("CARGO_PKG_NAME"), level)
 }
 
+/// An error and all its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Result, Write};

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::config::Listen;
+use crate::telemetry::chain;
 
 /// For a connection to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,6 +58,34 @@ pub enum ClientError {
     /// Not what the admin listener of a daemon says.
     #[error("what listens there is no dispatcher")]
     Stranger,
+}
+
+/// Why a command that asks a daemon did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// A variable cannot be used.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    /// The daemon cannot be reached, or refuses.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The runtime cannot be made, or the terminal not be used.
+    #[error("the terminal or the system")]
+    Io(#[from] io::Error),
+}
+
+/// How a command ends that did all of it (`true`) or not, or could not: then stderr is told why.
+pub fn exit_code(ran: Result<bool, CommandError>) -> ExitCode {
+    match ran {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        // Who reads has read enough.
+        Err(CommandError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("dispatcher: {}", chain(&error));
+            ExitCode::from(2)
+        }
+    }
 }
 
 /// Where the daemon is, and what it wants to hear.

@@ -15,7 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use crate::config::{Loaded, Secret};
-use client::{Client, ClientError};
+use client::{Client, ClientError, CommandError, exit_code};
 
 /// Letters that one request of `ls` asks for.
 const PAGE: u64 = 200;
@@ -139,37 +139,13 @@ pub struct RmOptions {
     chosen: Chosen,
 }
 
-/// Why a command did not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum DeadError {
-    /// A variable cannot be used.
-    #[error(transparent)]
-    Config(#[from] crate::config::ConfigError),
-    /// The daemon cannot be reached, or refuses.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    /// The runtime cannot be made, or stdout not be written.
-    #[error("the terminal or the system")]
-    Io(#[from] io::Error),
-}
-
 /// Runs a command.
 pub fn run(command: &DeadCommand) -> ExitCode {
-    match try_run(command) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        // Who reads has read enough.
-        Err(DeadError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
-            eprintln!("dispatcher: {}", causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}")));
-            ExitCode::from(2)
-        }
-    }
+    exit_code(try_run(command))
 }
 
 /// `false`: something that was asked for is not there, or did not come to its end.
-fn try_run(command: &DeadCommand) -> Result<bool, DeadError> {
+fn try_run(command: &DeadCommand) -> Result<bool, CommandError> {
     let daemon = match command {
         DeadCommand::Ls(LsOptions { daemon, .. })
         | DeadCommand::Show(ShowOptions { daemon, .. })
@@ -222,7 +198,7 @@ impl Chosen {
     }
 }
 
-async fn ls(client: &Client, options: &LsOptions) -> Result<bool, DeadError> {
+async fn ls(client: &Client, options: &LsOptions) -> Result<bool, CommandError> {
     let mut out = io::stdout().lock();
     let (mut after, mut left) = (None::<String>, options.limit.unwrap_or(u64::MAX));
     if !options.daemon.json {
@@ -245,7 +221,7 @@ async fn ls(client: &Client, options: &LsOptions) -> Result<bool, DeadError> {
     Ok(true)
 }
 
-async fn show(client: &Client, options: &ShowOptions) -> Result<bool, DeadError> {
+async fn show(client: &Client, options: &ShowOptions) -> Result<bool, CommandError> {
     let path: String = form_urlencoded::byte_serialize(options.id.as_bytes()).collect();
     let letter = match client.ask(Method::GET, &format!("/-/dead-letters/{path}")).await {
         Ok(letter) => letter,
@@ -260,7 +236,7 @@ async fn show(client: &Client, options: &ShowOptions) -> Result<bool, DeadError>
     Ok(true)
 }
 
-async fn rm(client: &Client, options: &RmOptions) -> Result<bool, DeadError> {
+async fn rm(client: &Client, options: &RmOptions) -> Result<bool, CommandError> {
     let query = options.chosen.parameters().finish();
     let answer = client.ask(Method::POST, &format!("/-/dead-letters/delete?{query}")).await?;
     if options.chosen.dry_run {
@@ -273,7 +249,7 @@ async fn rm(client: &Client, options: &RmOptions) -> Result<bool, DeadError> {
     Ok(unreadable == 0 && removed >= asked_for)
 }
 
-async fn replay(client: &Client, options: &ReplayOptions) -> Result<bool, DeadError> {
+async fn replay(client: &Client, options: &ReplayOptions) -> Result<bool, CommandError> {
     let mut query = options.chosen.parameters();
     if let Some(rate) = options.rate {
         query.append_pair("rate", &rate.to_string());
@@ -307,7 +283,7 @@ async fn replay(client: &Client, options: &ReplayOptions) -> Result<bool, DeadEr
 }
 
 /// Waits until a replay has ended; `None`: there is none. Shows how far it is, on a terminal.
-async fn watch(client: &Client, job: u64, shown: bool) -> Result<Option<Value>, DeadError> {
+async fn watch(client: &Client, job: u64, shown: bool) -> Result<Option<Value>, CommandError> {
     let bar = if shown { ProgressBar::new(0) } else { ProgressBar::hidden() };
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} looked at, {msg}") {
         bar.set_style(style);
@@ -327,7 +303,7 @@ async fn watch(client: &Client, job: u64, shown: bool) -> Result<Option<Value>, 
     }
 }
 
-fn told(answer: &Value, json: bool, text: &str) -> Result<(), DeadError> {
+fn told(answer: &Value, json: bool, text: &str) -> Result<(), CommandError> {
     let mut out = io::stdout().lock();
     let written = if json { writeln!(out, "{answer}") } else { out.write_all(text.as_bytes()) };
     Ok(written?)

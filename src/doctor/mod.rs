@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::config::{Config, Loaded};
-use crate::server::chain;
+use crate::telemetry::chain;
 use crate::wal::lock;
 use finding::{Finding, Verdict};
 

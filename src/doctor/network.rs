@@ -8,7 +8,8 @@ use crate::delivery::tls;
 use crate::ingress::listener::{self, BindError};
 use crate::message::Scheme;
 use crate::net::certificate::server_config;
-use crate::server::{bind_admin, chain, tls_files};
+use crate::server::{bind_admin, tls_files};
+use crate::telemetry::chain;
 
 /// Whether the addresses are free, or held by `holder`, the daemon that runs on this log.
 pub fn ports(config: &Config, holder: Option<&str>) -> Vec<Finding> {

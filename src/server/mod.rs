@@ -23,7 +23,6 @@ mod stop;
 // What senders must bring.
 mod tokens;
 
-use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -136,12 +135,6 @@ impl ServerError {
             | Self::Core { .. } => 2,
         }
     }
-}
-
-/// An error and all its causes, in one line.
-pub fn chain(error: &dyn Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }
 
 /// Runs the daemon until it is told to stop (SIGTERM, SIGINT) or cannot go on.

@@ -6,9 +6,9 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-use super::chain;
 use super::manager::Manager;
 use crate::reload::Publisher;
+use crate::telemetry::chain;
 
 /// Reads something again and publishes it, or says on one line why it cannot.
 type Reread = Box<dyn Fn() -> Result<(), String> + Send>;

@@ -57,8 +57,8 @@ fn text(path: &Path) -> Result<String, Unusable> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::chain;
     use super::*;
+    use crate::telemetry::chain;
 
     const TOKEN: &str = "0123456789abcdef";
 

@@ -17,7 +17,8 @@ use clap::Args;
 
 use crate::config::Loaded;
 use crate::config::values;
-use crate::dead::client::{Client, ClientError};
+use crate::dead::client::{Client, ClientError, CommandError, exit_code};
+use crate::telemetry::chain;
 use crate::time::{Millis, Rfc3339, UnixMillis, monotonic_now, unix_now};
 use figures::Figures;
 use scrape::Scrape;
@@ -70,36 +71,13 @@ fn interval(text: &str) -> Result<Duration, String> {
     parsed.map(Millis::duration).ok_or_else(|| "expected 100ms to 1d, such as 500ms or 2s".to_owned())
 }
 
-/// Why there is nothing to show.
-#[derive(Debug, thiserror::Error)]
-pub enum StatError {
-    /// A variable cannot be used.
-    #[error(transparent)]
-    Config(#[from] crate::config::ConfigError),
-    /// The daemon cannot be reached.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    /// The runtime cannot be made, or the terminal not be used.
-    #[error("the terminal or the system")]
-    Io(#[from] io::Error),
-}
-
 /// Runs it.
 pub fn run(options: &Options) -> ExitCode {
-    match try_run(options) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        // Who reads has read enough.
-        Err(StatError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("dispatcher: {}", chain(&error));
-            ExitCode::from(2)
-        }
-    }
+    exit_code(try_run(options))
 }
 
 /// `false`: the daemon was gone at the end.
-fn try_run(options: &Options) -> Result<bool, StatError> {
+fn try_run(options: &Options) -> Result<bool, CommandError> {
     let config = Loaded::from_env()?.config;
     let client = match &options.admin {
         Some(url) => Client::of_url(url, None)?,
@@ -157,7 +135,7 @@ struct Watch {
 
 impl Watch {
     /// Looks for the first time. Errors: there is no daemon.
-    fn start(client: Client) -> Result<Self, StatError> {
+    fn start(client: Client) -> Result<Self, CommandError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut watch = Self { client, runtime, before: None, at: UnixMillis(0), gone: None };
         watch.look()?;
@@ -200,9 +178,4 @@ impl Watch {
     fn unix_seconds(&self) -> f64 {
         Duration::from_millis(self.at.0).as_secs_f64()
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }

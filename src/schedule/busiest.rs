@@ -1,10 +1,10 @@
 //! Which origins the metrics tell apart: the busiest, each with a name. All others are counted together.
 //!
-//! The first [`NAMED_ORIGINS_MAX`] get a name when they get their first message. From then on, what comes for an origin
-//! without one is counted roughly (Misra and Gries, "Finding repeated elements", 1982: whichever has more than one in
-//! [`RISING_ORIGINS_MAX`] of these messages is found, in constant memory), and from time to time the busiest of them take
-//! the names of the least busy. A counter is never carried over: an origin that gets a name begins with zero, and what it
-//! had before stays with the others. So no counter ever falls, and rates are right.
+//! The first [`NAMED_ORIGINS_MAX`](crate::limits::NAMED_ORIGINS_MAX) get a name when they get their first message. From
+//! then on, what comes for an origin without one is counted roughly (Misra and Gries, "Finding repeated elements", 1982:
+//! whichever has more than one in [`RISING_ORIGINS_MAX`] of these messages is found, in constant memory), and from time to
+//! time the busiest of them take the names of the least busy. A counter is never carried over: an origin that gets a name
+//! begins with zero, and what it had before stays with the others. So no counter ever falls, and rates are right.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -4,7 +4,7 @@
 //! would wait for all of them, and the disk would stand still meanwhile.
 #![allow(unsafe_code, reason = "a submission holds the address of what the kernel is to read")]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::mem::ManuallyDrop;
@@ -22,6 +22,8 @@ use crate::limits::WRITE_RING_ENTRIES;
 pub struct WriteRing {
     ring: AsyncFd<IoUring>,
     writes: RefCell<Slab<Write>>,
+    /// An entry was refused.
+    broken: Cell<bool>,
 }
 
 struct Write {
@@ -48,7 +50,7 @@ impl WriteRing {
         let ring = builder.build(WRITE_RING_ENTRIES)?;
         // SAFETY: an IoUring owns its descriptor and never changes it.
         let ring = unsafe { AsyncFd::register(ring) }?;
-        Ok(Self { ring, writes: RefCell::default() })
+        Ok(Self { ring, writes: RefCell::default(), broken: Cell::new(false) })
     }
 
     /// Writes at an offset with `pwrite(2)`'s meaning; returns the bytes written, which may be fewer.
@@ -81,8 +83,12 @@ impl WriteRing {
         write.result.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Gives a write to the kernel. After an error it may still be done, at whatever time.
+    /// Gives a write to the kernel. After an error the ring takes no more: the entry that it did not take is still in its
+    /// queue, and would be taken with the next one, when its descriptor may be another file's.
     fn submit(&self, file: &impl AsRawFd, blocks: Bytes, offset: u64) -> io::Result<usize> {
+        if self.broken.get() {
+            return Err(io::Error::other("the ring refused a write before"));
+        }
         let length = u32::try_from(blocks.len()).expect("batches are bounded by SEGMENT_BYTES_MAX");
         let entry = opcode::Write::new(types::Fd(file.as_raw_fd()), blocks.as_ptr(), length).offset(offset).build();
         let write = Write { blocks: ManuallyDrop::new(blocks), result: None, waker: None, abandoned: false };
@@ -91,14 +97,13 @@ impl WriteRing {
         let ring = self.ring.get_ref();
         // SAFETY: there is one submission queue at a time, as the ring does not leave its thread and nothing is awaited
         // here; what the entry points to is kept, unmoved, until its completion has come.
-        while unsafe { ring.submission_shared().push(&entry) }.is_err() {
-            ring.submit()?;
-        }
+        unsafe { ring.submission_shared().push(&entry) }.expect("each entry is taken before the next comes");
         loop {
             match ring.submit() {
                 Ok(_) => return Ok(key),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
+                    self.broken.set(true);
                     self.abandon(key);
                     return Err(error);
                 }

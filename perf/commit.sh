@@ -14,13 +14,6 @@ SECONDS_EACH=${2:-2}
 FILE=${FILE:-perf/results/$(date +%F)-$COMMIT-commit.tsv}
 DAEMON_CORES=0
 LOAD_CORES=1
-LOAD=
-
-stop_all() {
-    stop_one "$LOAD"
-    stop
-}
-trap stop_all EXIT
 
 build
 rm -rf "$WORK/log"
@@ -29,17 +22,17 @@ start_daemon CORES=1
 load=(taskset -c "$LOAD_CORES" target/release/examples/load --target "$TARGET" --origin "$ORIGIN" --json)
 "${load[@]}" --connections 64 --duration "$WARM_UP" >/dev/null
 "${load[@]}" --connections "$CONNECTIONS" ${RATE:+--rate "$RATE"} --duration $((SECONDS_EACH + 3)) >"$WORK/load.json" &
-LOAD=$!
+BESIDE=$!
 sleep 1
 # Of the whole machine: the kernel's threads are what is looked for.
 perf record --quiet --all-cpus --output "$WORK/commit.data" --event block:block_rq_issue,block:block_rq_complete \
     --event sched:sched_switch -- sleep "$SECONDS_EACH" >/dev/null 2>&1
-wait "$LOAD"
-LOAD=
+wait "$BESIDE"
+BESIDE=
 stop
 {
     describe
-    echo "# log's segments are files of a disk whose cache is: $(cat "/sys/class/block/$(basename "$(df --output=source "$WORK" | tail -n 1)")/queue/write_cache" 2>/dev/null || echo unknown)"
+    echo "# log's segments are files of a disk whose cache is: $(cat "$(disk_directory)/queue/write_cache" 2>/dev/null || echo unknown)"
     echo "# load --connections $CONNECTIONS${RATE:+ --rate $RATE}: 202 after p50 $(number p50 "$(cat "$WORK/load.json")") ms"
     perf script --input "$WORK/commit.data" --fields comm,pid,cpu,time,event,trace 2>/dev/null | perf/commit/steps.py
 } | tee "$FILE"

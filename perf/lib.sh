@@ -8,6 +8,8 @@ COMMIT=$(git rev-parse --short HEAD)$(git diff --quiet HEAD -- src || echo -dirt
 USER_HZ=$(getconf CLK_TCK)
 DAEMON=
 SINK=
+# A process that a script runs beside them.
+BESIDE=
 # What the daemon runs under, if anything.
 UNDER=()
 # The processes that are measured, if it is not the daemon alone: see system_processes.
@@ -20,8 +22,10 @@ stop_one() {
 }
 
 stop() {
+    stop_one "$BESIDE"
     stop_one "$DAEMON"
     stop_one "$SINK"
+    BESIDE=
     DAEMON=
     SINK=
 }
@@ -122,14 +126,19 @@ cpu_ns() {
         printf "%.0f\n", $sum * 1e9' "$@"
 }
 
-# Flushes and bytes written so far by the disk that $WORK is on, for whomever: Documentation/block/stat.rst of the kernel.
-# The whole disk's, since partitions count no flushes; zeros where there is no disk, as on tmpfs.
-device_flushes_and_bytes() {
+# Where the kernel tells of the whole disk that $WORK is on; of nothing, where there is none, as on tmpfs.
+disk_directory() {
     local name device
     name=$(basename "$(realpath "$(df --output=source "$WORK" | tail -n 1)")")
     device=$(realpath "/sys/class/block/$name" 2>/dev/null || true)
     [ ! -e "$device/partition" ] || device=$(dirname "$device")
-    awk '{ printf "%s %.0f\n", $16, $7 * 512 }' "$device/stat" 2>/dev/null || echo 0 0
+    echo "$device"
+}
+
+# Flushes and bytes written so far by the disk that $WORK is on, for whomever: Documentation/block/stat.rst of the kernel.
+# The whole disk's, since partitions count no flushes; zeros where there is no disk.
+device_flushes_and_bytes() {
+    awk '{ printf "%s %.0f\n", $16, $7 * 512 }' "$(disk_directory)/stat" 2>/dev/null || echo 0 0
 }
 
 # What /proc tells of the processes of the system under test in file $1.

@@ -16,14 +16,6 @@ RATE=${RATE:-1000}
 FILE=${FILE:-perf/results/$(date +%F)-$COMMIT-scrape.tsv}
 DAEMON_CORES=0
 LOAD_CORES=1
-SCRAPING=
-
-stop_all() {
-    stop_one "$SCRAPING"
-    SCRAPING=
-    stop
-}
-trap stop_all EXIT
 
 # Scrapes address $1 ten times a second, until it is ended: a line of seconds and bytes for each.
 scrape() {
@@ -46,14 +38,14 @@ phase() {
     local json
     if [ -n "$3" ]; then
         scrape "$3" >"$WORK/scrapes" &
-        SCRAPING=$!
+        BESIDE=$!
     else
         : >"$WORK/scrapes"
     fi
     json=$(taskset -c "$LOAD_CORES" target/release/examples/load --target "$TARGET" --origin "$ORIGIN" --rate "$RATE" \
         --duration "$SECONDS_EACH" --verify "http://$ORIGIN/-/summary" --json)
-    stop_one "$SCRAPING"
-    SCRAPING=
+    stop_one "$BESIDE"
+    BESIDE=
     {
         printf '%s\t%s' "$1" "$2"
         for figure in p50 p99 'p99\.9' max delivered lost; do

@@ -59,6 +59,8 @@ pub struct Checker {
     at: u64,
     /// When a replay of all dead letters was asked for last.
     all_replayed_at: Option<u64>,
+    /// A replay was asked for, in any life: what it writes again stands in the log in an order of its own.
+    is_reordered: bool,
     /// Everything that the log held is there.
     recovered: bool,
     /// Some messages may stand in two logs.
@@ -87,6 +89,7 @@ impl Checker {
             conditions: Conditions::default(),
             at: 0,
             all_replayed_at: None,
+            is_reordered: false,
             recovered: false,
             twofold: false,
             messages: BTreeMap::new(),
@@ -202,8 +205,7 @@ impl Checker {
         if let Err(why) = self.circuits.attempt_begins(&message.sent.origin, id, arriving.at) {
             object!(self, "{id} {why}");
         }
-        let may_be_letter = matches!(message.fate, Fate::GivenUp | Fate::Cut { delivered: false })
-            || message.has_expired_by(self.ttl, arriving.wall);
+        let may_be_letter = message.was_given_up || message.has_expired_by(self.ttl, arriving.wall);
         let is_replayed = message.buried || (may_be_letter && arriving.attempt == 1);
         if is_replayed && message.replay_asked_in.is_some() && !message.removed {
             message.revive();
@@ -240,7 +242,7 @@ impl Checker {
         }
         (message.running, message.attempts, message.attempted_in) = (true, arriving.attempt, self.life);
         // One that could not be read is put off.
-        if !self.conditions.reads_may_fail {
+        if !self.conditions.reads_may_fail && !self.is_reordered {
             let lane = (message.home, message.sent.origin.clone());
             self.check_order(id, &lane, arriving.wall);
         }

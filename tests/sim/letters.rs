@@ -10,6 +10,7 @@ impl Checker {
     /// A replay of these letters is asked for; empty: of all there are, and of those that are about to be.
     pub fn replay_asked(&mut self, ids: &[MessageId]) {
         let life = self.life;
+        self.is_reordered = true;
         // What is given up in the same millisecond is meant too.
         self.all_replayed_at = self.all_replayed_at.max(ids.is_empty().then_some(self.at));
         for (id, message) in &mut self.messages {

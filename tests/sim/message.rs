@@ -271,7 +271,8 @@ impl Message {
             return Ok(());
         }
         // On its way from the one log to the other.
-        let is_between = self.fate == Fate::GivenUp || self.buried;
+        let is_dying = self.fate == Fate::GivenUp || self.fate == Fate::Pending && self.has_expired;
+        let is_between = self.buried || is_dying;
         if is_between && !dead && !alive && self.replay_asked_in == Some(life) {
             return Ok(());
         }

@@ -32,6 +32,11 @@ pub struct Run {
     pub wall: UnixMillis,
 }
 
+/// A message that was accepted with larger segments is not adopted into smaller ones.
+fn is_too_long(error: &str) -> bool {
+    error.contains("SEGMENT_BYTES")
+}
+
 /// A running process.
 pub struct Process<'a> {
     run: &'a Run,
@@ -53,8 +58,7 @@ impl<'a> Process<'a> {
             Ok(worlds) => worlds,
             Err(error) => {
                 run.trace.note(format_args!("no start: {error}"));
-                // A message that was accepted with larger segments is not adopted into smaller ones.
-                if is_calm && !error.contains("SEGMENT_BYTES") {
+                if is_calm && !is_too_long(&error) {
                     run.checker.borrow_mut().object(format!("no start without a fault: {error}"));
                 }
                 return None;
@@ -103,7 +107,7 @@ impl<'a> Process<'a> {
         let ((), which, _) = select_all(failures).await;
         let failed = self.shards[which].0.failed.borrow();
         self.run.trace.note(format_args!("the log of shard {which} failed: {failed:?}"));
-        if self.is_calm {
+        if self.is_calm && !failed.as_deref().is_some_and(is_too_long) {
             self.object(format!("a log failed without a fault: {failed:?}"));
         }
     }

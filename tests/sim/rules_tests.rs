@@ -170,3 +170,23 @@ fn a_letter_that_is_replayed_is_a_message_again_and_else_it_is_not() {
     let delivered = replayed().begins(1, 1).ends(1, Ending::Delivered).finds(GONE);
     delivered.crashes().recovers(DEAD).meets("is a dead letter, and was not given up");
 }
+
+#[test]
+fn a_letter_that_is_replayed_before_it_was_seen_is_no_loss_unless_it_stays_away() {
+    let ask_for_all = |mut history: History| {
+        history.checker.replay_asked(&[]);
+        history
+    };
+    // Given up for want of time, and a message again at once.
+    let expired = || ask_for_all(History::new().accepted([1]).passes_time(TTL).finds(ALIVE)).finds(GONE);
+    expired().finds(ALIVE).begins(1, 1).ends(1, Ending::Delivered).finds(GONE).finishes().passes();
+    expired().finishes().meets("has not ended");
+    expired().crashes().recovers(GONE).meets("is lost");
+    // Given up after its attempts: the number of the next one tells what came of the replay.
+    let given_up = || ask_for_all(History::with(ORIGINS, None).accepted([1]).given_up(1));
+    let cut = || given_up().finds(GONE).crashes().recovers(ALIVE);
+    cut().begins_marked(1, 1).ends(1, Ending::Delivered).finds(GONE).finishes().passes();
+    cut().begins_marked(1, 2).ends(1, Ending::Delivered).finds(GONE).finishes().passes();
+    cut().begins_marked(1, 4).meets("expected");
+    given_up().finds(GONE).crashes().recovers(GONE).meets("is no dead letter");
+}

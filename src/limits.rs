@@ -28,7 +28,10 @@ pub const BUFFERS_KEPT_MAX: usize = 4;
 /// See [`BUFFERS_KEPT_MAX`].
 pub const BUFFERS_KEPT_BYTES: usize = 1 << 20;
 
-/// While no segment can be added, records are gathered for this long before they are written, in milliseconds.
+/// Longest that ends of attempts are gathered before they are written, in milliseconds, unless something that is waited
+/// for takes them along; while no segment can be added, that waits as well. After a crash what was delivered in this time
+/// is delivered again, so it is short; but the disk is free for the next message that would have waited for them, and a
+/// batch costs the disk the same whatever is in it.
 pub const GATHER_MS: u64 = 10;
 
 /// Smallest and largest `SEGMENT_BYTES`.

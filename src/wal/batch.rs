@@ -93,7 +93,7 @@ impl Batch {
 
     /// What must still be written if this batch cannot be: outcomes are facts, new messages are refused.
     pub fn into_outcomes(self) -> Self {
-        // Headers verify only at a place, so any will do to read the records back.
+        // Any place will do to read the records back.
         self.seal(0, Position { shard: 0, segment: 0, salt: None, offset: 0 }).outcomes()
     }
 }
@@ -127,7 +127,8 @@ impl Sealed {
         self.records.iter().map(|start| {
             let bytes = &self.blocks[*start as usize..];
             let position = self.position.plus(*start);
-            let HeaderRead::Known(header) = Header::read(bytes, position) else {
+            let header = bytes.first_chunk().expect("a record begins with its header");
+            let HeaderRead::Known(header) = Header::decode(header) else {
                 panic!("a sealed batch reads back what was pushed")
             };
             let length = u32::try_from(header.bytes).expect("batches are bounded by SEGMENT_BYTES_MAX");

@@ -1,5 +1,10 @@
 //! Little-endian fields, and the position that every checksum is bound to.
 
+/// A position, as a checksum begins with it, at its longest, in bytes.
+const PLACE_BYTES_MAX: usize = 16;
+/// The longest header, a segment's, as far as its checksum covers it, in bytes.
+const SEALED_BYTES_MAX: usize = 60;
+
 /// Where something stands. Every header's checksum starts from its position, so that bytes of a segment's former
 /// life, of another shard, or written to the wrong offset never verify; and from a salt that no sender knows, so that
 /// no body can imitate a record where the log is damaged.
@@ -32,19 +37,26 @@ impl Position {
     }
 
     /// CRC-32C of `header`, bound to this position.
+    ///
+    /// # Panics
+    /// If `header` is longer than any that there is.
     pub fn crc(self, header: &[u8]) -> u32 {
-        let mut place = [0; 16];
-        place[0..4].copy_from_slice(&self.shard.to_le_bytes());
-        place[4..8].copy_from_slice(&self.segment.to_le_bytes());
-        place[8..12].copy_from_slice(&self.offset.to_le_bytes());
-        let bytes = match self.salt {
+        // One run over aligned bytes: three short ones would take three times as long.
+        let mut words = [0_u64; (PLACE_BYTES_MAX + SEALED_BYTES_MAX).div_ceil(8)];
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
+        bytes[0..4].copy_from_slice(&self.shard.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.segment.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.offset.to_le_bytes());
+        let place = match self.salt {
             Some(salt) => {
-                place[12..16].copy_from_slice(&salt.to_le_bytes());
-                &place[..]
+                bytes[12..16].copy_from_slice(&salt.to_le_bytes());
+                PLACE_BYTES_MAX
             }
-            None => &place[..12],
+            None => 12,
         };
-        crc32c::crc32c_append(crc32c::crc32c(bytes), header)
+        let end = place + header.len();
+        bytes[place..end].copy_from_slice(header);
+        crc32c::crc32c(&bytes[..end])
     }
 }
 

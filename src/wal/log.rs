@@ -33,8 +33,8 @@ pub struct Log<D: Disk> {
     appended: Notify,
     queued_bytes: Cell<usize>,
     room: Cell<usize>,
-    /// What the batches before needed, for the next one.
-    capacity: Cell<usize>,
+    /// Bytes that the batches before needed, for the next one.
+    needed: Cell<usize>,
     failing: Cell<bool>,
     begun: Notify,
     /// No message appended so far has a greater id.
@@ -73,6 +73,8 @@ impl Need {
 struct Pending {
     batch: Batch,
     gate: Rc<Gate>,
+    /// Someone waits for one of its records.
+    awaited: bool,
 }
 
 impl<D: Disk> Log<D> {
@@ -86,7 +88,7 @@ impl<D: Disk> Log<D> {
             appended: Notify::new(),
             queued_bytes: Cell::new(0),
             room: Cell::new(0),
-            capacity: Cell::new(BATCH_START_BYTES),
+            needed: Cell::new(0),
             failing: Cell::new(false),
             begun: Notify::new(),
             newest: Cell::new(survey.newest.unwrap_or_default()),
@@ -157,14 +159,19 @@ impl<D: Disk> Log<D> {
         let bytes_max = BATCH_BYTES.min(to_usize(self.space.segment_bytes) - BLOCK_BYTES);
         let full = queue.back().is_none_or(|pending| pending.batch.bytes_with(payload) > bytes_max);
         if full {
-            let batch = Batch::with_capacity(self.capacity.get());
-            queue.push_back(Pending { batch, gate: Rc::default() });
+            // A power of two, so that the memory of one before fits.
+            let capacity = self.needed.get().next_power_of_two();
+            let batch = Batch::with_capacity(capacity.clamp(BATCH_START_BYTES, BATCH_BYTES));
+            queue.push_back(Pending { batch, gate: Rc::default(), awaited: false });
         }
         let pending = queue.back_mut().expect("one was pushed if there was none");
         let before = if full { 0 } else { pending.batch.bytes() };
         pending.batch.push(id, payload);
         self.queued_bytes.update(|bytes| bytes + pending.batch.bytes() - before);
-        self.appended.notify_one();
+        let awaited = payload.is_awaited() && !std::mem::replace(&mut pending.awaited, true);
+        if full || awaited {
+            self.appended.notify_one();
+        }
         Ticket::new(Rc::clone(&pending.gate), id, payload.is_refusable())
     }
 
@@ -181,9 +188,9 @@ impl<D: Disk> Log<D> {
     /// Writes batches for as long as the log can be written; returns the error after which it cannot.
     ///
     /// While one batch is being written the next one fills, so that nobody waits longer than the write in flight plus
-    /// their own; an idle log writes at once. `durable` is called for each batch, in the order of the log,
-    /// with the time its write took. `begin_at_once`: a segment is begun before the first record needs it. `clock`
-    /// says when each segment was begun.
+    /// their own; an idle log writes at once what somebody waits for, and gathers the rest (see [`GATHER_MS`]).
+    /// `durable` is called for each batch, in the order of the log, with the time its write took. `begin_at_once`: a
+    /// segment is begun before the first record needs it. `clock` says when each segment was begun.
     pub async fn commit_loop(
         &self,
         end: Option<SegmentEnd>,
@@ -200,24 +207,37 @@ impl<D: Disk> Log<D> {
             self.begun.notify_one();
         }
         loop {
-            let appended = self.appended.notified();
-            if self.spare.is_starved() {
-                // A block for each outcome would take more space than the messages that end give back.
-                tokio::time::sleep(Duration::from_millis(GATHER_MS)).await;
-            }
-            let next = self.queue.borrow_mut().pop_front();
-            let Some(Pending { batch, gate }) = next else {
-                appended.await;
-                continue;
-            };
+            let Pending { batch, gate, .. } = self.next_batch().await;
             let queued = batch.bytes();
-            // Batches of messages and of their outcomes take turns: small ones are forgotten faster than large ones.
-            let capacity = queued.next_power_of_two().max(self.capacity.get() / 2);
-            self.capacity.set(capacity.clamp(BATCH_START_BYTES, BATCH_BYTES));
+            // Large and small ones take turns: what was large is forgotten within a few.
+            self.needed.update(|needed| queued.max(needed - needed / 8));
             self.commit(&mut writer, batch, &gate, durable).await?;
             self.queued_bytes.update(|bytes| bytes - queued);
             self.room.set(writer.room());
         }
+    }
+
+    /// The next batch, once it is to be written.
+    async fn next_batch(&self) -> Pending {
+        while self.queue.borrow().is_empty() {
+            self.appended.notified().await;
+        }
+        if !self.is_hurried() {
+            let hurried = async {
+                while !self.is_hurried() {
+                    self.appended.notified().await;
+                }
+            };
+            _ = tokio::time::timeout(Duration::from_millis(GATHER_MS), hurried).await;
+        }
+        self.queue.borrow_mut().pop_front().expect("only this takes from the queue")
+    }
+
+    /// Whether there is a batch that is full, or that somebody waits for. While no segment can be added the latter does
+    /// not count: a block for each record would take more space than the messages that end give back.
+    fn is_hurried(&self) -> bool {
+        let queue = self.queue.borrow();
+        queue.len() > 1 || !self.spare.is_starved() && queue.front().is_some_and(|next| next.awaited)
     }
 
     async fn commit(

@@ -116,6 +116,11 @@ impl Payload<'_> {
         matches!(self, Self::Accepted(Accepted { again: false, replays: 0, .. }))
     }
 
+    /// Whether somebody may be waiting until it is durable. For the end of an attempt nobody does.
+    pub const fn is_awaited(&self) -> bool {
+        !matches!(self, Self::Retry(_) | Self::Delivered { .. } | Self::DeadLettered { .. })
+    }
+
     /// Bytes that [`Payload::encode`] appends, or a few more.
     pub fn bytes(&self) -> usize {
         const FIELD_BYTES: usize = 8;

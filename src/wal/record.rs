@@ -73,6 +73,11 @@ impl Header {
         if layout::u16_at(header, 0) != MAGIC || layout::u32_at(header, 28) != position.crc(&header[..28]) {
             return HeaderRead::Damaged;
         }
+        Self::decode(header)
+    }
+
+    /// Reads what [`write_header`] has just written: nothing of it is verified.
+    pub fn decode(header: &[u8; HEADER_BYTES]) -> HeaderRead {
         let bytes = layout::u32_at(header, 4) as usize;
         if bytes < HEADER_BYTES {
             return HeaderRead::Damaged;

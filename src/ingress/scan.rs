@@ -175,14 +175,16 @@ pub(super) const fn is_token_byte(byte: u8) -> bool {
 /// The index of the first control character at or behind `from`, or the length.
 fn next_special(bytes: &[u8], from: usize) -> usize {
     let mut at = from;
-    // Eight bytes at a time while there is none among them (Anderson, "Bit Twiddling Hacks", hasless and haszero).
+    // Eight bytes at a time (Anderson, "Bit Twiddling Hacks", hasless and haszero). What a borrow marks besides lies behind
+    // the first that is one, so the lowest mark is right.
     while let Some(word) = bytes.get(at..at + 8).and_then(|eight| eight.try_into().ok()).map(u64::from_le_bytes) {
         const ONES: u64 = u64::from_le_bytes([1; 8]);
         let below_space = word.wrapping_sub(ONES * 0x20) & !word;
         let del = word ^ (ONES * 0x7F);
         let is_del = del.wrapping_sub(ONES) & !del;
-        if (below_space | is_del) & (ONES * 0x80) != 0 {
-            break;
+        let marks = (below_space | is_del) & (ONES * 0x80);
+        if marks != 0 {
+            return at + (marks.trailing_zeros() / 8) as usize;
         }
         at += 8;
     }

@@ -71,6 +71,7 @@ named() {
             called["nginx_202"] = "nginx, return 202 (stores and delivers nothing)"
             called["nginx_proxy"] = "nginx, proxy_pass (stores nothing)"
             called["dispatcher"] = "Dispatcher"
+            called["dispatcher_plain"] = "Dispatcher, built without a profile"
             called["dispatcher_accept"] = "Dispatcher, accepting alone"
             called["redis"] = "Redis stream, appendfsync always"
             called["postgres"] = "PostgreSQL, SKIP LOCKED"

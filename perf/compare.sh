@@ -4,8 +4,8 @@
 #
 # usage: perf/compare.sh [seconds per row] [rounds]
 # SYSTEMS, SCENARIOS: what to run (default all); WORK: where the logs are (default perf/work, on this disk); FILE: where the
-# results go; WARM_UP: see lib.sh; NATS_SERVER: a server that is newer than Debian's. perf/peers/install.sh installs the other systems; one that is
-# missing is left out.
+# results go; WARM_UP, PROFILE: see lib.sh; NATS_SERVER: a server that is newer than Debian's. perf/peers/install.sh installs the
+# other systems; one that is missing is left out.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 SECONDS_EACH=${1:-10}
 ROUNDS=${2:-5}
 QUEUES=(redis postgres rabbitmq beanstalkd nats)
-SYSTEMS=${SYSTEMS:-nginx_202 nginx_proxy dispatcher dispatcher_accept dispatcher_2_cores ${QUEUES[*]}}
+SYSTEMS=${SYSTEMS:-nginx_202 nginx_proxy dispatcher dispatcher_plain dispatcher_accept dispatcher_2_cores ${QUEUES[*]}}
 SCENARIOS=${SCENARIOS:-disk closed_64 closed_256 closed_1000 open_200 open_5000 half}
 FILE=${FILE:-perf/results/$(date +%F)-$COMMIT-compare.tsv}
 # The whole system under test, server, ingress and worker, on one core; what measures it on another.
@@ -152,8 +152,8 @@ scenario() {
     fi
     for system in $SYSTEMS; do
         case $system:$scenario in
-        dispatcher_accept:closed_64 | dispatcher_2_cores:closed_64) ;;
-        dispatcher_accept:* | dispatcher_2_cores:*) continue ;;
+        dispatcher_*:closed_64) ;;
+        dispatcher_*) continue ;;
         esac
         case $scenario in
         closed_*)

@@ -4,6 +4,11 @@ WORK=${WORK:-perf/work}
 # Seconds of a closed loop before a row, not counted: until a new log's segments have gone around. Before that they are
 # filled with zeros beside the messages.
 WARM_UP=${WARM_UP:-8}
+# A profile from pgo.sh, with which the daemon is built.
+PROFILE=${PROFILE:-}
+# The daemon, and where it stands when it was built without, if it was not.
+BINARY=target/release/dispatcher
+PLAIN=target/release/dispatcher-plain
 COMMIT=$(git rev-parse --short HEAD)$(git diff --quiet HEAD -- src || echo -dirty)
 USER_HZ=$(getconf CLK_TCK)
 DAEMON=
@@ -78,7 +83,7 @@ start_sinks() {
 start_daemon() {
     : >"$WORK/daemon.out"
     env TRANSACTION_LOG="$WORK/log" LISTEN=127.0.0.1:0 ADMIN_LISTEN=127.0.0.1:0 LOG_FORMAT=json "$@" \
-        taskset -c "$DAEMON_CORES" "${UNDER[@]}" target/release/dispatcher 2>"$WORK/daemon.out" &
+        taskset -c "$DAEMON_CORES" "${UNDER[@]}" "$BINARY" 2>"$WORK/daemon.out" &
     DAEMON=$!
     await "$WORK/daemon.out" '"message":"listening"' 60
     TARGET=$(listening listen)
@@ -177,7 +182,7 @@ describe() {
     local device
     device=$(df --output=source "$WORK" | tail -n 1)
     echo "# date: $(date -u +%FT%TZ)"
-    echo "# commit: $COMMIT"
+    echo "# commit: $COMMIT${PROFILE:+, profile-guided by pgo.sh}"
     echo "# kernel: $(uname -r)"
     echo "# cpu: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores; daemon on $DAEMON_CORES, load and sink on $LOAD_CORES"
     echo "# disk: $(df --output=source,fstype "$WORK" | tail -n 1 | tr -s ' '), $(lsblk -ndo MODEL,SIZE "$device" 2>/dev/null | tr -s ' ' || echo 'unknown device')"
@@ -185,7 +190,14 @@ describe() {
     echo "# load average at the start: $(cut -d' ' -f1-3 /proc/loadavg)"
 }
 
+# The daemon last, with flags of its own: those of pgo.sh, or that use the profile which PROFILE names. Then it stands beside
+# it without, too.
 build() {
-    cargo build --release --locked --bin dispatcher --example load --example sink --example watch
+    cargo build --release --locked --example load --example sink --example watch
     mkdir -p "$WORK" perf/results
+    if [ -n "$PROFILE" ]; then
+        cargo build --release --locked --bin dispatcher
+        cp target/release/dispatcher "$PLAIN"
+    fi
+    RUSTFLAGS=${DAEMON_FLAGS:-${PROFILE:+-Cprofile-use=$(realpath "$PROFILE")}} cargo build --release --locked --bin dispatcher
 }

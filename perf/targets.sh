@@ -41,6 +41,7 @@ awk -F'\t' '
         if (target == 8) return ratio(cpu("closed_64", "dispatcher_2_cores"), cpu("closed_64", "dispatcher"))
         if (target == 9) return figure("closed_64", "dispatcher", "device_bytes/message")
         if (target == 10) return figure("closed_64", "dispatcher", "rss_idle_mb")
+        if (target == 12) return ratio(cpu("closed_64", "dispatcher_plain"), cpu("closed_64", "nginx_proxy"))
         return figure("closed_1000", "dispatcher", "rss_mb")
     }
     function report(target, what, bound, unit, count, at, next_at, held, value, list, middle) {
@@ -60,6 +61,7 @@ awk -F'\t' '
     END {
         queues = split("redis postgres rabbitmq beanstalkd nats", queue, " ")
         report(1, "whole path, CPU per message / nginx proxy_pass", "<= 1.0")
+        report(12, "  the same, built without a profile", "")
         report(2, "accept only, CPU per message / nginx return 202", "<= 1.3")
         report(3, "whole path, messages per second / best durable queue", ">= 2.5")
         report(4, "202 at 200/s, p50 - (nginx return 202 + O_DSYNC write), us", "<= 30")

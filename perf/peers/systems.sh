@@ -122,6 +122,13 @@ start_dispatcher() {
     start_dispatcher_with CORES=1
 }
 
+# As built without PROFILE.
+start_dispatcher_plain() {
+    local BINARY=$PLAIN
+    [ -n "$PROFILE" ] || { echo "no PROFILE is given, so that dispatcher is the same" >&2 && return 1; }
+    start_dispatcher
+}
+
 # On all cores, those of load and sink too: only its CPU time per message says something.
 start_dispatcher_2_cores() {
     local DAEMON_CORES=0-1

@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 SECONDS_EACH=${1:-10}
 ROUNDS=${2:-5}
 QUEUES=(redis postgres rabbitmq beanstalkd nats)
-SYSTEMS=${SYSTEMS:-nginx_202 nginx_proxy dispatcher dispatcher_plain dispatcher_accept dispatcher_2_cores ${QUEUES[*]}}
+SYSTEMS=${SYSTEMS:-nginx_202 nginx_proxy dispatcher dispatcher_plain dispatcher_accept dispatcher_2_cores nginx_proxy_2_cores ${QUEUES[*]}}
 SCENARIOS=${SCENARIOS:-disk closed_64 closed_256 closed_1000 open_200 open_5000 half}
 FILE=${FILE:-perf/results/$(date +%F)-$COMMIT-compare.tsv}
 # The whole system under test, server, ingress and worker, on one core; what measures it on another.
@@ -152,8 +152,9 @@ scenario() {
     fi
     for system in $SYSTEMS; do
         case $system:$scenario in
-        dispatcher_*:closed_64) ;;
-        dispatcher_*) continue ;;
+        *:closed_64) ;;
+        *_2_cores:closed_*) ;;
+        dispatcher_* | *_2_cores) continue ;;
         esac
         case $scenario in
         closed_*)

@@ -64,7 +64,10 @@ stop_system() {
     DAEMON=
 }
 
-# nginx with one worker. $1: what location / does; $2: further blocks of http.
+# Workers of nginx.
+WORKERS=1
+
+# nginx. $1: what location / does; $2: further blocks of http.
 start_nginx() {
     local port directory
     needs nginx || return 1
@@ -74,7 +77,7 @@ start_nginx() {
     mkdir -p "$directory"
     cat >"$directory/nginx.conf" <<END
 daemon off;
-worker_processes 1;
+worker_processes $WORKERS;
 worker_rlimit_nofile $(ulimit -n);
 pid $directory/pid;
 error_log stderr;
@@ -108,6 +111,12 @@ start_nginx_202() {
 start_nginx_proxy() {
     start_nginx "proxy_pass http://sink; proxy_http_version 1.1; proxy_set_header Connection \"\";" \
         "upstream sink { server $ORIGIN; keepalive 1024; keepalive_requests 1000000000; keepalive_time 1d; }"
+}
+
+# What becomes of nginx's CPU time per message where it has both cores, and load and sink on them.
+start_nginx_proxy_2_cores() {
+    local DAEMON_CORES=0-1 WORKERS=2
+    start_nginx_proxy
 }
 
 # The dispatcher with the variables in the arguments.

@@ -52,8 +52,8 @@ pub const PREWRITE_BYTES: usize = 1 << 20;
 
 /// One read during recovery, in bytes: between two of them the shard serves, so this is also how long it is held up.
 pub const RECOVERY_READ_BYTES: usize = 256 << 10;
-/// Reads in flight during recovery.
-pub const RECOVERY_READS_MAX: usize = 16;
+/// Reads in flight during recovery. They fill the disk as well as more would, and commits do not wait behind them.
+pub const RECOVERY_READS_MAX: usize = 4;
 
 /// How often `dispatcher log` reads on to the present end of a log, segments of which were reused while it read: each
 /// time there is less left to read, unless the log turns over faster than it can be read.

@@ -179,7 +179,7 @@ fn contradictions_name_both_sides() {
         ),
         (
             &[("MAX_MEMORY", "16MiB"), ("CORES", "1")],
-            "MAX_MEMORY=\"16MiB\": expected at least 132MiB, for messages of MAX_BODY + MAX_HEAD = 16448KiB on 1 cores",
+            "MAX_MEMORY=\"16MiB\": expected at least 128MiB, for messages of MAX_BODY + MAX_HEAD = 16448KiB on 1 cores",
         ),
         (
             &[("DEAD_LETTER", "transaction.log")],

@@ -188,6 +188,11 @@ header() {
 }
 
 ulimit -n "$(ulimit -Hn)"
+# Before the other, which takes its place.
+if [ -n "$PROFILE" ] && [[ " $SYSTEMS " = *" dispatcher_plain "* ]]; then
+    cargo build --release --locked --bin dispatcher
+    cp "$BINARY" "$PLAIN"
+fi
 build
 # Ingress and worker, with the client libraries of all queues: minutes, the first time.
 if [[ " $SYSTEMS " = *" "@($(IFS='|' && echo "${QUEUES[*]}"))" "* ]]; then

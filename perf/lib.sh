@@ -6,9 +6,7 @@ WORK=${WORK:-perf/work}
 WARM_UP=${WARM_UP:-8}
 # A profile from pgo.sh, with which the daemon is built.
 PROFILE=${PROFILE:-}
-# The daemon, and where it stands when it was built without, if it was not.
 BINARY=target/release/dispatcher
-PLAIN=target/release/dispatcher-plain
 COMMIT=$(git rev-parse --short HEAD)$(git diff --quiet HEAD -- src || echo -dirty)
 USER_HZ=$(getconf CLK_TCK)
 DAEMON=
@@ -190,14 +188,10 @@ describe() {
     echo "# load average at the start: $(cut -d' ' -f1-3 /proc/loadavg)"
 }
 
-# The daemon last, with flags of its own: those of pgo.sh, or that use the profile which PROFILE names. Then it stands beside
-# it without, too.
+# The daemon last, with flags besides: those of pgo.sh, or that use the profile which PROFILE names.
 build() {
+    local flags=${DAEMON_FLAGS:-${PROFILE:+-Cprofile-use=$(realpath "$PROFILE")}}
     cargo build --release --locked --example load --example sink --example watch
+    RUSTFLAGS="${RUSTFLAGS:-} $flags" cargo build --release --locked --bin dispatcher
     mkdir -p "$WORK" perf/results
-    if [ -n "$PROFILE" ]; then
-        cargo build --release --locked --bin dispatcher
-        cp target/release/dispatcher "$PLAIN"
-    fi
-    RUSTFLAGS=${DAEMON_FLAGS:-${PROFILE:+-Cprofile-use=$(realpath "$PROFILE")}} cargo build --release --locked --bin dispatcher
 }

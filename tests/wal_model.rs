@@ -18,6 +18,8 @@ mod faults;
 #[path = "wal_model/folded.rs"]
 #[allow(dead_code, reason = "shared with the simulation, which uses the rest")]
 mod folded;
+#[path = "wal_model/gathering.rs"]
+mod gathering;
 #[path = "wal_model/letters.rs"]
 mod letters;
 #[path = "wal_model/model.rs"]

@@ -132,6 +132,7 @@ start_dispatcher() {
 }
 
 # As built without PROFILE.
+PLAIN=target/release/dispatcher-plain
 start_dispatcher_plain() {
     local BINARY=$PLAIN
     [ -n "$PROFILE" ] || { echo "no PROFILE is given, so that dispatcher is the same" >&2 && return 1; }

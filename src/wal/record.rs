@@ -76,7 +76,7 @@ impl Header {
         Self::decode(header)
     }
 
-    /// Reads what [`write_header`] has just written: nothing of it is verified.
+    /// Reads a header that is known to be as [`write_header`] wrote it: nothing of it is verified.
     pub fn decode(header: &[u8; HEADER_BYTES]) -> HeaderRead {
         let bytes = layout::u32_at(header, 4) as usize;
         if bytes < HEADER_BYTES {

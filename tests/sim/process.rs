@@ -32,14 +32,17 @@ pub struct Run {
     pub wall: UnixMillis,
 }
 
-/// A message that was accepted with larger segments is not adopted into smaller ones.
-fn is_too_long(error: &str) -> bool {
-    error.contains("SEGMENT_BYTES")
+/// Whether this says that a message which was accepted with larger segments is not adopted into the smaller ones of this
+/// life.
+fn is_too_long(run: &Run, life: &Life, error: &str) -> bool {
+    let may_be = run.plan.lives.iter().any(|other| other.segment_bytes > life.segment_bytes);
+    may_be && error.contains("SEGMENT_BYTES")
 }
 
 /// A running process.
 pub struct Process<'a> {
     run: &'a Run,
+    life: &'a Life,
     is_calm: bool,
     /// Messages taken over from other shards, when all of them are.
     adopted: Cell<Option<u64>>,
@@ -49,7 +52,7 @@ pub struct Process<'a> {
 
 impl<'a> Process<'a> {
     /// Starts it; deliveries wait for [`Process::recover`]. `None`: it could not start.
-    pub async fn start(run: &'a Run, life: &Life, random: &mut Xorshift) -> Option<Self> {
+    pub async fn start(run: &'a Run, life: &'a Life, random: &mut Xorshift) -> Option<Self> {
         let is_calm = life.is_calm() && run.plan.capacity == u64::MAX;
         let setup = run.plan.setup_of(life);
         let seeds: Vec<u64> = (0..life.shards).map(|_| random.next()).collect();
@@ -58,7 +61,7 @@ impl<'a> Process<'a> {
             Ok(worlds) => worlds,
             Err(error) => {
                 run.trace.note(format_args!("no start: {error}"));
-                if is_calm && !is_too_long(&error) {
+                if is_calm && !is_too_long(run, life, &error) {
                     run.checker.borrow_mut().object(format!("no start without a fault: {error}"));
                 }
                 return None;
@@ -78,7 +81,7 @@ impl<'a> Process<'a> {
             let origins = Origins::new(moods, random.next(), judged.clone(), checker, trace, room);
             (world, Rc::new(origins))
         });
-        Some(Self { run, is_calm, adopted: Cell::new(None), shards: shards.collect() })
+        Some(Self { run, life, is_calm, adopted: Cell::new(None), shards: shards.collect() })
     }
 
     /// Begins deliveries, and looks at what was recovered as soon as all of it is there.
@@ -107,7 +110,7 @@ impl<'a> Process<'a> {
         let ((), which, _) = select_all(failures).await;
         let failed = self.shards[which].0.failed.borrow();
         self.run.trace.note(format_args!("the log of shard {which} failed: {failed:?}"));
-        if self.is_calm && !failed.as_deref().is_some_and(is_too_long) {
+        if self.is_calm && !failed.as_deref().is_some_and(|error| is_too_long(self.run, self.life, error)) {
             self.object(format!("a log failed without a fault: {failed:?}"));
         }
     }

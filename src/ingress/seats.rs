@@ -20,6 +20,8 @@ pub struct Seats(Arc<Semaphore>);
 /// A seat, until it is dropped.
 pub struct Seat {
     _permit: OwnedSemaphorePermit,
+    /// No other was taken when this one was.
+    alone: bool,
 }
 
 impl Default for Seats {
@@ -32,19 +34,28 @@ impl Seats {
     /// A seat if one is free and nobody has waited for it.
     pub fn try_take(&self) -> Option<Seat> {
         let permit = Arc::clone(&self.0).try_acquire_owned().ok()?;
-        Some(Seat { _permit: permit })
+        Some(Seat { _permit: permit, alone: self.one_is_taken() })
     }
 
     /// Waits for a seat; `None` when it has been waited for too long. Cancel-safe: who no longer waits has lost its place.
     pub async fn take(&self) -> Option<Seat> {
         let wait = Duration::from_millis(SEAT_WAIT_MS_MAX);
         let permit = tokio::time::timeout(wait, Arc::clone(&self.0).acquire_owned()).await;
-        permit.ok().and_then(Result::ok).map(|permit| Seat { _permit: permit })
+        permit.ok().and_then(Result::ok).map(|permit| Seat { _permit: permit, alone: false })
     }
 
     /// Whether all seats are taken.
     pub fn are_taken(&self) -> bool {
         self.0.available_permits() == 0
+    }
+
+    /// Whether no other seat was taken when this one was, nor is now.
+    pub fn is_only(&self, seat: &Seat) -> bool {
+        seat.alone && self.one_is_taken()
+    }
+
+    fn one_is_taken(&self) -> bool {
+        self.0.available_permits() + 1 == SEATS_MAX
     }
 }
 
@@ -67,6 +78,19 @@ mod tests {
         let seat = first.await.expect("it was first");
         drop(seat);
         assert!(second.await.is_some());
+    }
+
+    #[test]
+    fn a_seat_is_the_only_one_if_none_other_was_taken_before_or_is_now() {
+        let seats = Seats::default();
+        let first = seats.try_take().expect("free");
+        assert!(seats.is_only(&first));
+        let second = seats.try_take().expect("free");
+        assert!(!seats.is_only(&first));
+        drop(first);
+        assert!(!seats.is_only(&second));
+        drop(second);
+        assert!(seats.is_only(&seats.try_take().expect("free")));
     }
 
     #[tokio::test(start_paused = true)]

@@ -246,6 +246,7 @@ impl<S: Stream> Drop for Lease<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::Begin;
     use std::io;
 
     /// A socket that only remembers how it was shut down.
@@ -257,7 +258,7 @@ mod tests {
             (Ok(0), buffer)
         }
 
-        async fn write_all(&self, buffer: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+        async fn write_all(&self, buffer: Vec<u8>, _begin: Begin) -> (io::Result<()>, Vec<u8>) {
             (Ok(()), buffer)
         }
 

@@ -5,12 +5,13 @@ use std::net::{Shutdown, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
 
 use super::handshake::{HandshakeError, HandshakeFailure};
 use super::tls::TlsStream;
-use super::{Stream, portable, uring};
+use super::{Begin, Stream, portable, uring};
 
 type Session = StreamOwned<ClientConnection, TcpStream>;
 
@@ -56,11 +57,16 @@ async fn keeps_the_contract<S: Stream>(stream: S, mut peer: impl Read + Write) {
     let (read, buffer) = stream.read(buffer).await;
     assert_eq!((read.unwrap(), buffer.as_slice()), (3, &b"kept one"[..]));
 
-    let (written, buffer) = stream.write_all(buffer).await;
+    let (written, buffer) = stream.write_all(buffer, Begin::Now).await;
     written.unwrap();
     let mut answer = vec![0; buffer.len()];
     peer.read_exact(&mut answer).unwrap();
     assert_eq!(answer, b"kept one");
+
+    let (written, buffer) = stream.write_all(buffer, Begin::Now).now_or_never().expect("no turn of the loop is needed");
+    written.unwrap();
+    peer.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, buffer);
 
     let pending = tokio::task::spawn_local({
         let stream = Rc::clone(&stream);
@@ -69,11 +75,11 @@ async fn keeps_the_contract<S: Stream>(stream: S, mut peer: impl Read + Write) {
     tokio::task::yield_now().await;
     stream.shutdown(Shutdown::Read).unwrap();
     assert_eq!(pending.await.unwrap().unwrap(), 0, "a shutdown ends a pending read");
-    stream.write_all(b"still".to_vec()).await.0.unwrap();
+    stream.write_all(b"still".to_vec(), Begin::Together).await.0.unwrap();
 
     let pending = tokio::task::spawn_local({
         let stream = Rc::clone(&stream);
-        async move { stream.write_all(vec![0; 64 << 20]).await.0 }
+        async move { stream.write_all(vec![0; 64 << 20], Begin::Now).await.0 }
     });
     tokio::task::yield_now().await;
     stream.shutdown(Shutdown::Both).unwrap();
@@ -82,7 +88,7 @@ async fn keeps_the_contract<S: Stream>(stream: S, mut peer: impl Read + Write) {
 
 /// What was written arrives, then a clean end; the other direction stays open.
 async fn ends_cleanly<S: Stream>(stream: S, mut peer: impl Read + Write) {
-    stream.write_all(b"the last".to_vec()).await.0.unwrap();
+    stream.write_all(b"the last".to_vec(), Begin::Now).await.0.unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     let mut all = Vec::new();
     peer.read_to_end(&mut all).unwrap();
@@ -146,7 +152,7 @@ fn an_end_without_close_notify_is_an_end_and_the_answer_still_arrives() {
         for _ in 0..2 {
             assert_eq!(stream.read(Vec::with_capacity(64)).await.0.unwrap(), 0);
         }
-        stream.write_all(b"answer".to_vec()).await.0.unwrap();
+        stream.write_all(b"answer".to_vec(), Begin::Now).await.0.unwrap();
         let mut answer = [0; 6];
         peer.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"answer");
@@ -166,7 +172,7 @@ fn a_peer_that_reads_slowly_gets_all_and_the_clean_end_behind_it() {
         });
         let mut sent = 0;
         for _ in 0..64 {
-            stream.write_all(vec![7; 256 << 10]).await.0.unwrap();
+            stream.write_all(vec![7; 256 << 10], Begin::Now).await.0.unwrap();
             sent += 256 << 10;
         }
         stream.shutdown(Shutdown::Write).unwrap();
@@ -185,7 +191,7 @@ fn a_handshake_that_fails_leaves_a_stream_in_the_clear() {
         let mut begun = false;
         assert!(matches!(stream.handshake(|| begun = true).await, Err(HandshakeError::InClear)));
         assert!(begun);
-        stream.write_all(b"plain".to_vec()).await.0.unwrap();
+        stream.write_all(b"plain".to_vec(), Begin::Now).await.0.unwrap();
         let mut answer = [0; 5];
         peer.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"plain");
@@ -204,5 +210,22 @@ fn a_handshake_that_fails_leaves_a_stream_in_the_clear() {
         let stream = TlsStream::new(socket, configs().0);
         drop(peer);
         assert!(matches!(stream.handshake(|| {}).await, Err(HandshakeError::Silent)));
+    });
+}
+
+#[test]
+fn what_finds_no_room_at_once_follows_through_the_ring_in_order() {
+    on_a_ring(async {
+        let (mut peer, socket) = pair().await;
+        let stream = uring::TcpStream::new(socket).unwrap();
+        let sent: Vec<u8> = (0..8 << 20).map(|at: u32| (at % 251) as u8).collect();
+        let reading = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            peer.read_to_end(&mut all).map(|_| all)
+        });
+        let (written, sent) = stream.write_all(sent, Begin::Now).await;
+        written.unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert!(reading.join().unwrap().unwrap() == sent, "all of it, in order");
     });
 }

@@ -16,6 +16,15 @@ pub mod uring;
 
 use handshake::HandshakeError;
 
+/// When a write begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// Before anything else is done.
+    Now,
+    /// With the other writes of this turn of the loop, if that is cheaper; before the loop waits.
+    Together,
+}
+
 /// A connected byte stream. Buffers pass by value and come back, because with `io_uring` the kernel owns them while
 /// an operation runs.
 ///
@@ -42,7 +51,7 @@ pub trait Stream: 'static {
     fn read(&self, buffer: Vec<u8>) -> impl Future<Output = (io::Result<usize>, Vec<u8>)>;
 
     /// Writes all of `buffer`. One write at a time. On an error, any part may have been sent.
-    fn write_all(&self, buffer: Vec<u8>) -> impl Future<Output = (io::Result<()>, Vec<u8>)>;
+    fn write_all(&self, buffer: Vec<u8>, begin: Begin) -> impl Future<Output = (io::Result<()>, Vec<u8>)>;
 
     /// Ends one side or both at once (shutdown(2)): a pending read sees the end of the stream, a pending write an
     /// error.

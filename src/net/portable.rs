@@ -8,7 +8,7 @@ use std::pin::pin;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::Stream;
+use super::{Begin, Stream};
 
 /// A TCP connection on this thread's tokio runtime.
 ///
@@ -36,7 +36,7 @@ impl Stream for TcpStream {
         (read, buffer)
     }
 
-    async fn write_all(&self, buffer: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+    async fn write_all(&self, buffer: Vec<u8>, _begin: Begin) -> (io::Result<()>, Vec<u8>) {
         let mut sent = 0;
         while sent < buffer.len() {
             let write = poll_fn(|context| {

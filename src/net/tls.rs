@@ -19,8 +19,8 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_rustls::{TlsAcceptor, server};
 
-use super::Stream;
 use super::handshake::{HandshakeError, HandshakeFailure};
+use super::{Begin, Stream};
 use crate::limits::TLS_UNSENT_BYTES_MAX;
 
 /// What each TLS connection begins with (RFC 8446 §5.1), and no request does.
@@ -119,7 +119,7 @@ impl Stream for TlsStream {
         (read, buffer)
     }
 
-    async fn write_all(&self, buffer: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+    async fn write_all(&self, buffer: Vec<u8>, _begin: Begin) -> (io::Result<()>, Vec<u8>) {
         let mut sent = 0;
         self.writing.set(true);
         let written = poll_fn(|context| {

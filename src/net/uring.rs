@@ -1,14 +1,22 @@
 //! Sockets through `io_uring`.
+#![allow(unsafe_code, reason = "tokio-uring does not lend the descriptor of a stream")]
 
 use std::io;
 use std::net::Shutdown;
+use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 
+use rustix::io::Errno;
+use rustix::net::SendFlags;
 use tokio_uring::buf::BoundedBuf;
 
-use super::Stream;
+use super::{Begin, Stream};
 
-/// A TCP connection whose reads and writes are submitted to the ring of this thread's runtime.
-pub struct TcpStream(tokio_uring::net::TcpStream);
+/// A TCP connection that waits in the ring of this thread's runtime: for what is to be read, and for room to write.
+pub struct TcpStream {
+    ring: tokio_uring::net::TcpStream,
+    /// Of the same socket.
+    descriptor: RawFd,
+}
 
 impl TcpStream {
     /// Takes over an accepted socket. It is made blocking: with `O_NONBLOCK` the ring answers `EAGAIN` at once instead
@@ -16,7 +24,19 @@ impl TcpStream {
     pub fn new(socket: tokio::net::TcpStream) -> io::Result<Self> {
         let socket = socket.into_std()?;
         socket.set_nonblocking(false)?;
-        Ok(Self(tokio_uring::net::TcpStream::from_std(socket)))
+        let descriptor = socket.as_raw_fd();
+        Ok(Self { ring: tokio_uring::net::TcpStream::from_std(socket), descriptor })
+    }
+
+    /// Sends what the socket has room for now, and returns the bytes of it.
+    fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        // SAFETY: the stream owns the socket and closes it when it is dropped, which it cannot be while it is borrowed.
+        let socket = unsafe { BorrowedFd::borrow_raw(self.descriptor) };
+        match rustix::net::send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(sent) => Ok(sent),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -24,16 +44,27 @@ impl Stream for TcpStream {
     async fn read(&self, buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
         assert!(buffer.len() < buffer.capacity(), "a read needs room");
         let used = buffer.len();
-        let (read, room) = self.0.read(buffer.slice(used..)).await;
+        let (read, room) = self.ring.read(buffer.slice(used..)).await;
         (read, room.into_inner())
     }
 
-    async fn write_all(&self, buffer: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+    /// What is given to the ring is submitted when the loop has nothing else to do, behind the deliveries of the same turn.
+    async fn write_all(&self, buffer: Vec<u8>, begin: Begin) -> (io::Result<()>, Vec<u8>) {
+        let sent = match begin {
+            Begin::Now => self.send_now(&buffer),
+            Begin::Together => Ok(0),
+        };
+        let sent = match sent {
+            Ok(sent) if sent == buffer.len() => return (Ok(()), buffer),
+            Ok(sent) => sent,
+            Err(error) => return (Err(error), buffer),
+        };
         // Sends that the peer no longer wants end in EPIPE: Rust's runtime ignores SIGPIPE.
-        self.0.write_all(buffer).await
+        let (written, rest) = self.ring.write_all(buffer.slice(sent..)).await;
+        (written, rest.into_inner())
     }
 
     fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.0.shutdown(how)
+        self.ring.shutdown(how)
     }
 }

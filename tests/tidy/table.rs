@@ -104,8 +104,9 @@ pub const STACK: &[(&str, &[&str])] = &[
     ("limits", &[]),
 ];
 
-/// The files that may hold `unsafe`: what the kernel is given to read and write.
-pub const UNSAFE: &[&str] = &["src/disk/aligned.rs", "src/disk/ring.rs"];
+/// The files that may hold `unsafe`: what the kernel is given to read and write, and the descriptor of a socket that tokio-uring
+/// owns and does not lend.
+pub const UNSAFE: &[&str] = &["src/disk/aligned.rs", "src/disk/ring.rs", "src/net/uring.rs"];
 
 /// Files that start tasks or threads, and what of: each has an owner that outlives it.
 pub const SPAWNS: &[(&str, &str)] = &[

@@ -12,7 +12,7 @@ use crate::limits::{
 };
 use crate::memory::pool::Held;
 use crate::metrics::RefusedReason;
-use crate::net::Stream;
+use crate::net::{Begin, Stream};
 use crate::shard::Refused;
 use crate::time::{Millis, monotonic_now};
 
@@ -126,11 +126,14 @@ impl<S: Stream, D: Disk> Connection<S, D> {
 
     /// Writes the output. Returns whether the peer took it.
     pub(super) async fn write(&mut self) -> bool {
+        // Where others are served as well, one submission for all is cheaper; where nobody is, the peer is all that waits.
+        let alone = self.seat.as_ref().is_some_and(|seat| self.ingress.seats.is_only(seat));
+        let begin = if alone { Begin::Now } else { Begin::Together };
         // How long the peer takes to read is up to the peer.
         self.seat = None;
         let clock = &self.ingress.clock;
         self.lease.enter(Phase::Write, clock.now_ms.get(), clock.after(self.ingress.settings.body_timeout));
-        let (written, mut output) = self.lease.stream.write_all(std::mem::take(&mut self.output)).await;
+        let (written, mut output) = self.lease.stream.write_all(std::mem::take(&mut self.output), begin).await;
         output.clear();
         self.output = if output.capacity() > 2 * SCRATCH_BYTES_KEPT { Vec::new() } else { output };
         self.output_memory = None;

@@ -11,5 +11,6 @@ need rabbitmq-server rabbitmq-server "rabbitmq-server.service epmd.socket epmd.s
 need beanstalkd beanstalkd "beanstalkd.socket beanstalkd.service"
 need nats-server nats-server nats-server.service
 need fio fio
+need cyclictest rt-tests
 need curl curl
 install_missing peers

@@ -91,7 +91,7 @@ row() {
     ticks=$(stolen_ticks)
     json=$(load --duration "$SECONDS_EACH" --rate "$RATE")
     ticks="$ticks $(stolen_ticks)"
-    wait "$waker"
+    wait "$waker" || { cat "$WORK/cyclictest.out" >&2 && exit 1; }
     disk=$'-\t-\t-'
     case $name in
     dispatcher)

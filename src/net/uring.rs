@@ -50,15 +50,14 @@ impl Stream for TcpStream {
 
     /// What is given to the ring is submitted when the loop has nothing else to do, behind the deliveries of the same turn.
     async fn write_all(&self, buffer: Vec<u8>, begin: Begin) -> (io::Result<()>, Vec<u8>) {
-        let sent = match begin {
-            Begin::Now => self.send_now(&buffer),
-            Begin::Together => Ok(0),
-        };
-        let sent = match sent {
-            Ok(sent) if sent == buffer.len() => return (Ok(()), buffer),
-            Ok(sent) => sent,
-            Err(error) => return (Err(error), buffer),
-        };
+        let mut sent = 0;
+        if begin == Begin::Now {
+            sent = match self.send_now(&buffer) {
+                Ok(sent) if sent == buffer.len() => return (Ok(()), buffer),
+                Ok(sent) => sent,
+                Err(error) => return (Err(error), buffer),
+            };
+        }
         // Sends that the peer no longer wants end in EPIPE: Rust's runtime ignores SIGPIPE.
         let (written, rest) = self.ring.write_all(buffer.slice(sent..)).await;
         (written, rest.into_inner())

@@ -29,12 +29,6 @@ TARGET=
 VERIFY=yes
 OPTIONS=()
 
-stop_all() {
-    stop_system
-    stop
-}
-trap stop_all EXIT
-
 # Ticks in which the cores of the system under test were busy, whoever kept them so: the kernel's threads and interrupts too.
 busy_ticks() {
     local core sum=0
@@ -115,29 +109,16 @@ measure() {
 
 # A row of the disk alone. Arguments: name, options of fio.
 disk_row() {
-    local name=$1 file=$WORK/fio.dat options json
+    local name=$1
     shift
     needs fio 2>"$WORK/why.out" || { note "disk left out: $(cat "$WORK/why.out")" && return; }
-    # Written once: what is measured is writes over written blocks.
-    [ -e "$file" ] || fio --name=fill --filename="$file" --size=256M --rw=write --bs=1M --direct=1 --end_fsync=1 >/dev/null
-    options=(--rw=write --direct=1 --sync=dsync --ioengine=psync "$@")
-    json=$(taskset -c "$DAEMON_CORES" fio --name="$name" --filename="$file" --size=256M --time_based \
-        --runtime=$((SECONDS_EACH < 5 ? SECONDS_EACH : 5)) --percentile_list=50:99:99.9 --output-format=json "${options[@]}")
-    awk -v round="$ROUND" -v name="$name" -v command="fio ${options[*]}" '
-        { gsub(/[",]/, "") }
-        $1 == "write" { ours = 1 }
-        $1 == "read" || $1 == "trim" || $1 == "sync" { ours = 0 }
-        ours && $1 == "iops" && !rate { rate = $3 }
-        ours && $1 == "clat_ns" { latency = 1 }
-        ours && latency && $1 == "max" && !max { max = $3 }
-        ours && latency && $1 ~ /^[0-9]+[.]0*[0-9]*$/ { at[$1 + 0] = $3 }
-        END {
-            OFS = "\t"
-            ms = 1e-6
-            print round, "disk", name, sprintf("%.0f", rate), "-", "-", sprintf("%.3f", at[50] * ms), \
-                sprintf("%.3f", at[99] * ms), sprintf("%.3f", at[99.9] * ms), sprintf("%.3f", max * ms), "-", "-", "-", \
-                "-", "-", "-", "-", "-", "-", "-", command
-        }' <<<"$json" | tee -a "$FILE"
+    fill_disk_file
+    disk_writes --runtime=$((SECONDS_EACH < 5 ? SECONDS_EACH : 5)) "$@" | disk_figures |
+        awk -F'\t' -v round="$ROUND" -v name="$name" -v command="fio ${DISK_WRITES[*]} $*" '
+        BEGIN { OFS = "\t" }
+        {
+            print round, "disk", name, $1, "-", "-", $2, $3, $4, $5, "-", "-", "-", "-", "-", "-", "-", "-", "-", "-", command
+        }' | tee -a "$FILE"
 }
 
 # Every system in one scenario of this round.

@@ -144,6 +144,38 @@ device_flushes_and_bytes() {
     awk '{ printf "%s %.0f\n", $16, $7 * 512 }' "$(disk_directory)/stat" 2>/dev/null || echo 0 0
 }
 
+# How a disk is measured, or kept busy: writes over written blocks, one after the other.
+DISK_WRITES=(--rw=write --direct=1 --sync=dsync --ioengine=psync)
+
+# The file for that, if it is not there yet.
+fill_disk_file() {
+    [ -e "$WORK/fio.dat" ] ||
+        fio --name=fill --filename="$WORK/fio.dat" --size=256M --rw=write --bs=1M --direct=1 --end_fsync=1 >/dev/null
+}
+
+# Runs fio with DISK_WRITES and the options in the arguments, on the cores in DAEMON_CORES; prints its JSON. For a subshell: it
+# takes the place of the shell, so that who stops that stops it.
+disk_writes() {
+    exec taskset -c "$DAEMON_CORES" fio --name=writes --filename="$WORK/fio.dat" --size=256M --time_based \
+        --percentile_list=50:99:99.9 --output-format=json "${DISK_WRITES[@]}" "$@"
+}
+
+# Writes per second, p50, p99, p99.9 and the slowest in ms, from the JSON of disk_writes.
+disk_figures() {
+    awk '
+        { gsub(/[",]/, "") }
+        $1 == "write" { ours = 1 }
+        $1 == "read" || $1 == "trim" || $1 == "sync" { ours = 0 }
+        ours && $1 == "iops" && !rate { rate = $3 }
+        ours && $1 == "clat_ns" { latency = 1 }
+        ours && latency && $1 == "max" && !max { max = $3 }
+        ours && latency && $1 ~ /^[0-9]+[.]0*[0-9]*$/ { at[$1 + 0] = $3 }
+        END {
+            ms = 1e-6
+            printf "%.0f\t%.3f\t%.3f\t%.3f\t%.3f\n", rate, at[50] * ms, at[99] * ms, at[99.9] * ms, max * ms
+        }'
+}
+
 # What /proc tells of the processes of the system under test in file $1.
 system_files() {
     local pid _

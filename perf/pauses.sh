@@ -26,38 +26,12 @@ WRITE_BYTES=
 # A thread that is that late was kept from running.
 LATE_MS=4
 
-stop_all() {
-    stop_system
-    stop
-}
-trap stop_all EXIT
-
 for program in nginx fio cyclictest; do
     needs "$program"
 done
 
 load() {
     taskset -c "$LOAD_CORES" target/release/examples/load --target "$TARGET" "${OPTIONS[@]}" --connections 64 --json "$@"
-}
-
-# Starts fio beside the system, on its core.
-start_writes() {
-    local options=(--filename="$WORK/fio.dat" --size=256M --rw=write --direct=1 --sync=dsync --ioengine=psync)
-    [ -e "$WORK/fio.dat" ] || fio --name=fill --filename="$WORK/fio.dat" --size=256M --rw=write --bs=1M --direct=1 --end_fsync=1 >/dev/null
-    taskset -c "$DAEMON_CORES" fio --name=writes "${options[@]}" --bs="$WRITE_BYTES" --rate_iops="$WRITES" --time_based \
-        --runtime="$SECONDS_EACH" --percentile_list=50:99 --output-format=json --output="$WORK/fio.json" &
-    BESIDE=$!
-}
-
-# p50 and p99 of fio's writes, in ms, and how many there were per second.
-writes() {
-    awk '{ gsub(/[",]/, "") }
-        $1 == "write" { ours = 1 }
-        $1 == "read" || $1 == "trim" || $1 == "sync" { ours = 0 }
-        ours && $1 == "iops" && !rate { rate = $3 }
-        ours && $1 == "clat_ns" { latency = 1 }
-        ours && latency && $1 ~ /^[0-9]+[.]0*[0-9]*$/ { at[$1 + 0] = $3 / 1e6 }
-        END { printf "%.0f\t%.3f\t%.3f", rate, at[50], at[99] }' "$WORK/fio.json"
 }
 
 # How often per second a thread was late by more than LATE_MS, and by how much at most in ms, from cyclictest's histogram.
@@ -77,14 +51,22 @@ stolen_ticks() {
 
 # One row: a fresh system, a warm-up, then the load. Arguments: name, what starts the system.
 row() {
-    local name=$1 json before=0 disk waker ticks
+    local name=$1 json commits bytes disk waker ticks
     start_sink 127.0.0.1:0
     OPTIONS=()
     "$2"
     load --duration "$WARM_UP" >/dev/null
     sync -f "$WORK"
-    [ "$name" != nginx_proxy_beside_writes ] || start_writes
-    [ "$name" != dispatcher ] || before="$(metric commit_seconds_count) $(write_bytes)"
+    case $name in
+    dispatcher)
+        commits=$(metric commit_seconds_count)
+        bytes=$(write_bytes)
+        ;;
+    nginx_proxy_beside_writes)
+        disk_writes --bs="$WRITE_BYTES" --rate_iops="$WRITES" --runtime="$SECONDS_EACH" >"$WORK/fio.json" &
+        BESIDE=$!
+        ;;
+    esac
     cyclictest --default-system --quiet --priority=50 --interval=1000 --distance=0 --threads=2 --affinity=0,1 --duration="$SECONDS_EACH" \
         --histogram=100000 >"$WORK/cyclictest.out" 2>&1 &
     waker=$!
@@ -95,21 +77,17 @@ row() {
     disk=$'-\t-\t-'
     case $name in
     dispatcher)
-        read -r WRITES WRITE_BYTES < <(awk -v before="$before" -v after="$(metric commit_seconds_count) $(write_bytes)" -v seconds="$SECONDS_EACH" '
-            BEGIN {
-                split(before, was, " ")
-                split(after, now, " ")
-                count = now[1] - was[1]
-                # In whole blocks.
-                printf "%.0f %.0f\n", count / seconds, int((now[2] - was[2]) / count / 4096 + 0.5) * 4096
-            }')
-        [ "$WRITE_BYTES" -gt 0 ] || WRITE_BYTES=4096
+        commits=$(($(metric commit_seconds_count) - commits))
+        bytes=$(($(write_bytes) - bytes))
+        WRITES=$((commits / SECONDS_EACH))
+        # In whole blocks of 4 KiB.
+        WRITE_BYTES=$(((bytes / commits + 2048) / 4096 * 4096))
         disk=$WRITES$'\t-\t-'
         ;;
     nginx_proxy_beside_writes)
         wait "$BESIDE"
         BESIDE=
-        disk=$(writes)
+        disk=$(disk_figures <"$WORK/fio.json" | cut -f1-3)
         ;;
     esac
     printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$ROUND" "$name" "$RATE" "$(number p50 "$json")" "$(number p99 "$json")" \
@@ -119,6 +97,7 @@ row() {
 }
 
 build
+fill_disk_file
 if [ -z "$RATE" ]; then
     start_sink 127.0.0.1:0
     start_dispatcher

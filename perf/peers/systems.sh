@@ -64,6 +64,12 @@ stop_system() {
     DAEMON=
 }
 
+stop_all() {
+    stop_system
+    stop
+}
+trap stop_all EXIT
+
 # Workers of nginx.
 WORKERS=1
 

@@ -18,6 +18,7 @@ use super::http2::{Connection, Next, Opened, Shared};
 use super::link::{Broken, Counted, Link, LinkCounts, WantsHttp1};
 use super::names::NameSources;
 use super::pool::Pool;
+use super::send_queue::SendQueue;
 use super::via::{Body, Via};
 use super::{Outbound, Transport};
 use crate::limits;
@@ -50,6 +51,7 @@ pub struct HyperTransport {
     connect_timeout: Millis,
     pool: RefCell<Pool<Box<Link>>>,
     shared: RefCell<Shared>,
+    queue: Rc<SendQueue>,
     counts: Rc<LinkCounts>,
     /// When it was last told that there are no descriptors.
     exhausted_at: Cell<Option<Instant>>,
@@ -63,6 +65,7 @@ impl HyperTransport {
             pool: RefCell::new(Pool::new(config.idle_max)),
             connector: Connector::new(config),
             shared: RefCell::default(),
+            queue: Rc::default(),
             counts: Rc::default(),
             exhausted_at: Cell::new(None),
         }
@@ -209,7 +212,8 @@ impl HyperTransport {
     }
 
     async fn open_link(&self, socket: Socket) -> Result<Via, NoLink> {
-        let link = Link::new(socket, monotonic_now(), Counted::new(Rc::clone(&self.counts))).await?;
+        let link =
+            Link::new(socket, Rc::clone(&self.queue), monotonic_now(), Counted::new(Rc::clone(&self.counts))).await?;
         Ok(Via::Link(Box::new(link)))
     }
 

@@ -45,6 +45,13 @@ impl Socket {
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(HTTP2_ALPN),
         }
     }
+
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
 }
 
 /// Why there is no socket.
@@ -214,16 +221,16 @@ async fn connect_any(
 
 impl Peek for Socket {
     fn check_quiet(&self) -> io::Result<()> {
-        let stream = match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
-        };
-        match rustix::net::recv(stream, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        match rustix::net::recv(self.tcp(), &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
             Err(rustix::io::Errno::AGAIN) => Ok(()),
             Err(errno) => Err(errno.into()),
             Ok((0, _)) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "bytes that answer no request")),
         }
+    }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.tcp().poll_read_ready(cx).map(drop)
     }
 }
 

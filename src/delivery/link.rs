@@ -24,6 +24,7 @@ use tokio::task::coop::unconstrained;
 use super::connect::Socket;
 use super::failure;
 use super::payload::Payload;
+use super::send_queue::SendQueue;
 use super::wire::{Meter, Wire};
 use crate::limits;
 use crate::schedule::attempt::Failure;
@@ -96,11 +97,16 @@ pub(super) enum WantsHttp1 {
 }
 
 impl Link {
-    /// Makes a connection of a socket; sends nothing.
-    pub(super) async fn new(socket: Socket, opened_at: Instant, counted: Counted) -> Result<Self, Failure> {
+    /// Makes a connection of a socket, whose requests go through `queue`; sends nothing.
+    pub(super) async fn new(
+        socket: Socket,
+        queue: Rc<SendQueue>,
+        opened_at: Instant,
+        counted: Counted,
+    ) -> Result<Self, Failure> {
         let meter = Rc::<Meter>::default();
         let encrypted = matches!(socket, Socket::Tls(_));
-        let wire = Wire::new(socket, encrypted, Rc::clone(&meter));
+        let wire = Wire::new(socket, encrypted, Rc::clone(&meter), queue);
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(limits::RESPONSE_HEAD_BYTES_MAX)
             .max_header_size(limits::RESPONSE_HEAD_BYTES_MAX)

@@ -21,6 +21,7 @@ pub mod names;
 mod payload;
 mod pool;
 mod resolve;
+mod send_queue;
 // Whom egress trusts.
 pub mod tls;
 mod via;

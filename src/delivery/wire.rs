@@ -5,26 +5,42 @@
 //!   the wire sends   the payload              | the next payload    | ...
 //! ```
 //!
-//! The payload ([`super::payload`]) is a whole request, head and body. hyper hears that its head is written when the last
-//! byte of the payload is.
+//! The payload ([`super::payload`]) is a whole request, head and body. It waits in the queue of this turn's requests
+//! ([`super::send_queue`]); hyper hears that its head is written when the last byte of the payload is.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Buf;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::failure;
 use super::payload::{PIECES, Payload};
+use super::send_queue::{Queued, SendQueue};
 
 /// What a wire asks of a socket besides reading and writing.
 pub(super) trait Peek {
     /// Fails if the kernel holds bytes for us that are unread, or the end, or an error. Asks the kernel itself, not what
     /// the runtime's poller had last seen of it.
     fn check_quiet(&self) -> io::Result<()>;
+
+    /// Whether the poller has seen something to read, which may have been read since; else `cx` is woken when it does.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+/// How far a request has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    /// hyper has not written its head yet, or there is no request.
+    #[default]
+    Unwritten,
+    /// It waits for its turn to be sent.
+    Queued,
+    /// It is being sent, or has been.
+    Begun,
 }
 
 /// The current request between its link and the wire, which hyper owns: what of it is still to be sent, what passed.
@@ -32,6 +48,7 @@ pub(super) trait Peek {
 pub(super) struct Meter {
     /// What is not sent yet.
     due: RefCell<Option<Payload>>,
+    stage: Cell<Stage>,
     sent: Cell<bool>,
     received: Cell<bool>,
     deaf: Cell<bool>,
@@ -45,6 +62,7 @@ impl Meter {
         assert!(payload.has_remaining(), "a request has a head");
         let before = self.due.replace(Some(payload));
         assert!(before.is_none(), "a request begins where the one before has ended");
+        self.stage.set(Stage::Unwritten);
         self.used.set(self.used.get() || self.sent.get());
         self.sent.set(false);
         self.received.set(false);
@@ -67,25 +85,32 @@ impl Meter {
 }
 
 /// A socket as hyper sees it.
-#[derive(Debug)]
 pub(super) struct Wire<S> {
-    socket: S,
-    encrypted: bool,
-    meter: Rc<Meter>,
+    line: Rc<Line<S>>,
+    queue: Rc<SendQueue>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Peek + Unpin> Wire<S> {
-    /// `encrypted` says that a failed write may have sent something: a TLS session sends record by record.
-    pub(super) fn new(socket: S, encrypted: bool, meter: Rc<Meter>) -> Self {
-        Self { socket, encrypted, meter }
-    }
+/// What hyper's end and the queue share.
+#[derive(Debug)]
+struct Line<S> {
+    socket: RefCell<S>,
+    encrypted: bool,
+    meter: Rc<Meter>,
+    /// Whose request is queued.
+    waker: RefCell<Option<Waker>>,
+    /// hyper must be polled when the request has been sent, as the poller may not wake it.
+    wakes: Cell<bool>,
+    /// Why the request could not be sent.
+    fault: RefCell<Option<io::Error>>,
+}
 
+impl<S: AsyncRead + AsyncWrite + Peek + Unpin> Line<S> {
     /// Turns a failed write to a peer that hung up into waiting, so that hyper goes on reading.
     ///
     /// An origin may answer early (413, say) and close while the body is still on its way. Its answer is then readable
     /// although writing fails, and hyper would give up on the first of the two that it notices. The wait ends: a
     /// connection that cannot be written for one of these reasons has hung up, and that wakes the reader.
-    fn or_deaf<T>(&self, result: io::Result<T>) -> Poll<io::Result<T>> {
+    fn or_deaf(&self, result: io::Result<()>) -> Poll<io::Result<()>> {
         match result {
             Err(error) if failure::has_hung_up(&error) => {
                 self.meter.deaf.set(true);
@@ -101,17 +126,17 @@ impl<S: AsyncRead + AsyncWrite + Peek + Unpin> Wire<S> {
     /// hyper looks too, but sees only what the poller has. On a new TLS connection session tickets may stand unread;
     /// behind an answer what TLS has to say costs the connection, and no attempt.
     fn must_be_quiet(&self) -> bool {
-        !self.meter.sent.get() && (self.meter.used.get() || !self.encrypted)
+        self.meter.used.get() || !self.encrypted
     }
 
     /// Sends what is due; ready when that is all.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut due = self.meter.due.borrow_mut();
-        let payload = due.as_mut().expect("hyper writes one head for each request");
-        while payload.has_remaining() {
+        let mut socket = self.socket.borrow_mut();
+        while let Some(payload) = due.as_mut().filter(|payload| payload.has_remaining()) {
             let mut slices = [IoSlice::new(&[]); PIECES];
             let count = payload.chunks_vectored(&mut slices);
-            match ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..count])) {
+            match ready!(Pin::new(&mut *socket).poll_write_vectored(cx, &slices[..count])) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(bytes) => {
                     self.meter.sent.set(true);
@@ -119,51 +144,110 @@ impl<S: AsyncRead + AsyncWrite + Peek + Unpin> Wire<S> {
                 }
                 Err(error) => {
                     self.meter.sent.set(self.meter.sent.get() || self.encrypted);
-                    return Poll::Ready(Err(error));
+                    return self.or_deaf(Err(error));
                 }
             }
         }
         *due = None;
         Poll::Ready(Ok(()))
     }
+
+    /// Begins to send.
+    fn begin(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.must_be_quiet() {
+            self.socket.borrow().check_quiet()?;
+        }
+        ready!(self.poll_send(cx))?;
+        // What TLS has not handed on.
+        Pin::new(&mut *self.socket.borrow_mut()).poll_flush(cx)
+    }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<S> {
+impl<S: AsyncRead + AsyncWrite + Peek + Unpin> Queued for Line<S> {
+    fn send(&self) {
+        let Some(waker) = self.waker.take() else { return };
+        self.meter.stage.set(Stage::Begun);
+        let begun = self.begin(&mut Context::from_waker(&waker));
+        if let Poll::Ready(Err(error)) = begun {
+            self.fault.replace(Some(error));
+            self.wakes.set(true);
+        }
+        if self.wakes.take() || self.meter.deaf.get() {
+            waker.wake();
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Peek + Unpin + 'static> Wire<S> {
+    /// `encrypted` says that a failed write may have sent something: a TLS session sends record by record.
+    pub(super) fn new(socket: S, encrypted: bool, meter: Rc<Meter>, queue: Rc<SendQueue>) -> Self {
+        let line = Line {
+            socket: RefCell::new(socket),
+            encrypted,
+            meter,
+            waker: RefCell::default(),
+            wakes: Cell::default(),
+            fault: RefCell::default(),
+        };
+        Self { line: Rc::new(line), queue }
+    }
+}
+
+impl<S: AsyncRead + Peek + Unpin> AsyncRead for Wire<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
+        let line = &*self.line;
+        // What comes before the request is sent is no answer to it, and hyper would take it for one.
+        if line.meter.stage.get() == Stage::Queued || line.fault.borrow().is_some() {
+            line.wakes.set(line.wakes.get() || line.socket.borrow().poll_readable(cx).is_ready());
+            return Poll::Pending;
+        }
         let before = into.filled().len();
-        ready!(Pin::new(&mut this.socket).poll_read(cx, into))?;
+        ready!(Pin::new(&mut *line.socket.borrow_mut()).poll_read(cx, into))?;
         if into.filled().len() > before {
-            this.meter.received.set(true);
+            line.meter.received.set(true);
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Peek + Unpin> AsyncWrite for Wire<S> {
+impl<S: AsyncRead + AsyncWrite + Peek + Unpin + 'static> AsyncWrite for Wire<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, head: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if this.meter.deaf.get() {
+        let line = &self.line;
+        if line.meter.deaf.get() {
             return Poll::Pending;
         }
-        if this.must_be_quiet() {
-            this.socket.check_quiet()?;
+        match line.meter.stage.get() {
+            Stage::Unwritten => {
+                line.meter.stage.set(Stage::Queued);
+                line.waker.replace(Some(cx.waker().clone()));
+                let due: Weak<Line<S>> = Rc::downgrade(line);
+                self.queue.push(due);
+                Poll::Pending
+            }
+            Stage::Queued => {
+                line.waker.replace(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+            Stage::Begun => {
+                if let Some(error) = line.fault.take() {
+                    return Poll::Ready(Err(error));
+                }
+                ready!(line.poll_send(cx))?;
+                Poll::Ready(Ok(head.len()))
+            }
         }
-        let sent = ready!(this.poll_send(cx));
-        this.or_deaf(sent.map(|()| head.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.meter.deaf.get() {
+        if self.line.meter.deaf.get() {
             return Poll::Pending;
         }
-        let result = ready!(Pin::new(&mut this.socket).poll_flush(cx));
-        this.or_deaf(result)
+        let flushed = ready!(Pin::new(&mut *self.line.socket.borrow_mut()).poll_flush(cx));
+        self.line.or_deaf(flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+        Pin::new(&mut *self.line.socket.borrow_mut()).poll_shutdown(cx)
     }
 }
 

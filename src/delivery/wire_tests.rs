@@ -1,9 +1,12 @@
 //! Tests of the wire: payloads pass, and nothing else, however writes are cut.
 
 use std::collections::VecDeque;
-use std::task::Waker;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
 
 use proptest::prelude::*;
+use tokio::task::LocalSet;
 
 use super::*;
 use crate::delivery::payload::testing::{payload, whole};
@@ -17,11 +20,16 @@ struct Mock {
     taken: Vec<u8>,
     writes: usize,
     has_unread: bool,
+    seems_readable: bool,
 }
 
 impl Peek for Mock {
     fn check_quiet(&self) -> io::Result<()> {
         if self.has_unread { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) }
+    }
+
+    fn poll_readable(&self, _: &mut Context<'_>) -> Poll<()> {
+        if self.seems_readable { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -72,12 +80,53 @@ impl AsyncWrite for Mock {
 
 fn wire(steps: impl IntoIterator<Item = Step>, encrypted: bool) -> Wire<Mock> {
     let mock = Mock { steps: steps.into_iter().collect(), ..Mock::default() };
-    Wire::new(mock, encrypted, Rc::default())
+    Wire::new(mock, encrypted, Rc::default(), Rc::default())
 }
 
-/// hyper's next write, as often as it takes.
+impl Wire<Mock> {
+    fn begin(&self, payload: Payload) {
+        self.line.meter.begin(payload);
+    }
+
+    fn sent(&self) -> bool {
+        self.line.meter.sent()
+    }
+
+    fn is_complete(&self) -> bool {
+        self.line.meter.is_complete()
+    }
+
+    fn taken(&self) -> Vec<u8> {
+        self.line.socket.borrow().taken.clone()
+    }
+}
+
+/// hyper writes the head of a request that has begun.
+fn queue(wire: &mut Wire<Mock>, waker: &Waker) {
+    // Where the queue's task may be spawned. The tests are that task.
+    let local = LocalSet::new();
+    let _entered = local.enter();
+    assert!(Pin::new(wire).poll_write(&mut Context::from_waker(waker), HEAD).is_pending());
+}
+
+/// hyper's next write, as often as it takes: the first ends with the queue's.
 fn write(wire: &mut Wire<Mock>) -> Poll<io::Result<usize>> {
+    if wire.line.meter.stage.get() == Stage::Unwritten {
+        queue(wire, Waker::noop());
+        assert!(!wire.sent());
+        wire.queue.send_all();
+        if !wire.is_complete() && wire.line.fault.borrow().is_none() {
+            return Poll::Pending;
+        }
+    }
     Pin::new(wire).poll_write(&mut Context::from_waker(Waker::noop()), HEAD)
+}
+
+fn read(wire: &mut Wire<Mock>) -> Option<Vec<u8>> {
+    let mut bytes = [0; 16];
+    let mut buffer = ReadBuf::new(&mut bytes);
+    let polled = Pin::new(wire).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer);
+    polled.is_ready().then(|| buffer.filled().to_vec())
 }
 
 fn wrote_all(polled: Poll<io::Result<usize>>) -> bool {
@@ -89,43 +138,39 @@ fn in_the_place_of_hypers_head_the_whole_request_is_sent_in_one_write() {
     let mut wire = wire([], false);
     let expected = whole(payload(b"head", b"body"));
     for _ in 0..2 {
-        wire.meter.begin(payload(b"head", b"body"));
-        assert!(!wire.meter.sent() && !wire.meter.is_complete());
+        wire.begin(payload(b"head", b"body"));
+        assert!(!wire.sent() && !wire.is_complete());
         assert!(wrote_all(write(&mut wire)));
-        assert!(wire.meter.sent() && wire.meter.is_complete());
+        assert!(wire.sent() && wire.is_complete());
     }
-    assert_eq!(wire.socket.taken, [expected.clone(), expected].concat());
-    assert_eq!(wire.socket.writes, 2);
+    assert_eq!(wire.taken(), [expected.clone(), expected].concat());
+    assert_eq!(wire.line.socket.borrow().writes, 2);
 }
 
 #[test]
 fn a_request_counts_as_sent_from_its_first_byte_and_as_complete_behind_its_last() {
     let mut wire = wire([Step::Pend, Step::Take(1), Step::Pend], false);
-    wire.meter.begin(payload(b"head", b""));
+    wire.begin(payload(b"head", b""));
     assert!(write(&mut wire).is_pending());
-    assert!(!wire.meter.sent());
+    assert!(!wire.sent());
     assert!(write(&mut wire).is_pending());
-    assert!(wire.meter.sent() && !wire.meter.is_complete());
+    assert!(wire.sent() && !wire.is_complete());
     assert!(wrote_all(write(&mut wire)));
-    assert!(wire.meter.is_complete());
+    assert!(wire.is_complete());
 }
 
 #[test]
 fn a_peer_that_hung_up_can_still_be_read() {
     for (kind, encrypted) in [(io::ErrorKind::BrokenPipe, false), (io::ErrorKind::ConnectionReset, true)] {
         let mut wire = wire([Step::Fail(kind)], encrypted);
-        wire.meter.begin(payload(b"head", b""));
+        wire.begin(payload(b"head", b""));
         for _ in 0..2 {
             assert!(write(&mut wire).is_pending());
         }
-        assert!(wire.socket.taken.is_empty());
-        assert_eq!(wire.meter.sent(), encrypted, "part of a failed write may have been sent only under TLS");
-        let mut bytes = [0; 16];
-        let mut buffer = ReadBuf::new(&mut bytes);
-        let mut cx = Context::from_waker(Waker::noop());
-        assert!(Pin::new(&mut wire).poll_read(&mut cx, &mut buffer).is_ready());
-        assert_eq!(buffer.filled(), b"answer");
-        assert!(wire.meter.received() && !wire.meter.is_complete());
+        assert!(wire.taken().is_empty());
+        assert_eq!(wire.sent(), encrypted, "part of a failed write may have been sent only under TLS");
+        assert_eq!(read(&mut wire).as_deref(), Some(&b"answer"[..]));
+        assert!(wire.line.meter.received() && !wire.is_complete());
     }
 }
 
@@ -133,28 +178,68 @@ fn a_peer_that_hung_up_can_still_be_read() {
 fn no_request_begins_where_something_unread_would_be_its_answer() {
     for encrypted in [false, true] {
         let mut wire = wire([Step::Take(3), Step::Pend], encrypted);
-        wire.socket.has_unread = encrypted;
-        wire.meter.begin(payload(b"head", b""));
+        wire.line.socket.borrow_mut().has_unread = encrypted;
+        wire.begin(payload(b"head", b""));
         // An answer may come while the rest is still to be written.
         assert!(write(&mut wire).is_pending());
-        wire.socket.has_unread = true;
+        wire.line.socket.borrow_mut().has_unread = true;
         assert!(wrote_all(write(&mut wire)));
-        let taken = wire.socket.taken.clone();
-        wire.meter.begin(payload(b"head", b""));
+        let taken = wire.taken();
+        wire.begin(payload(b"head", b""));
         assert!(matches!(write(&mut wire), Poll::Ready(Err(_))));
-        assert!(!wire.meter.sent());
-        assert_eq!(wire.socket.taken, taken);
+        assert!(!wire.sent());
+        assert_eq!(wire.taken(), taken);
     }
     let mut wire = wire([], false);
-    wire.socket.has_unread = true;
-    wire.meter.begin(payload(b"head", b""));
+    wire.line.socket.borrow_mut().has_unread = true;
+    wire.begin(payload(b"head", b""));
     assert!(matches!(write(&mut wire), Poll::Ready(Err(_))), "nor on a new connection");
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn what_comes_while_a_request_waits_for_its_turn_is_not_read_before_it_is_sent() {
+    for (seems_readable, has_unread, wakes) in [(false, false, 0), (true, false, 1), (true, true, 1)] {
+        let mut wire = wire([], false);
+        (wire.line.socket.borrow_mut().seems_readable, wire.line.socket.borrow_mut().has_unread) =
+            (seems_readable, has_unread);
+        wire.begin(payload(b"head", b""));
+        let woken = Arc::<Woken>::default();
+        queue(&mut wire, &Waker::from(Arc::clone(&woken)));
+        assert_eq!(read(&mut wire), None);
+        wire.queue.send_all();
+        // Whom the poller will not wake, as it has said already that there is something.
+        assert_eq!(woken.0.load(Ordering::Relaxed), wakes);
+        let answer = read(&mut wire);
+        assert_eq!(wire.sent(), !has_unread);
+        assert_eq!(answer.is_some(), !has_unread);
+    }
+}
+
+#[test]
+fn a_request_that_was_given_up_before_its_turn_is_not_sent() {
+    let mut wire = wire([], false);
+    let (meter, queued) = (Rc::clone(&wire.line.meter), Rc::clone(&wire.queue));
+    wire.begin(payload(b"head", b""));
+    queue(&mut wire, Waker::noop());
+    drop(wire);
+    queued.send_all();
+    assert!(!meter.sent() && !meter.is_complete());
 }
 
 #[test]
 fn a_socket_that_takes_nothing_ends_the_request() {
     let mut wire = wire([Step::Take(0)], false);
-    wire.meter.begin(payload(b"head", b""));
+    wire.begin(payload(b"head", b""));
     assert!(matches!(write(&mut wire), Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::WriteZero));
 }
 
@@ -171,12 +256,12 @@ proptest! {
         let mut expected = Vec::new();
         for (head, body) in &parts {
             expected.extend(whole(payload(head, body)));
-            wire.meter.begin(payload(head, body));
-            while !wire.meter.is_complete() {
+            wire.begin(payload(head, body));
+            while !wire.is_complete() {
                 let polled = write(&mut wire);
                 prop_assert!(polled.is_pending() || wrote_all(polled));
             }
         }
-        prop_assert_eq!(&wire.socket.taken, &expected);
+        prop_assert_eq!(&wire.taken(), &expected);
     }
 }

@@ -111,6 +111,10 @@ pub const UNSAFE: &[&str] = &["src/disk/aligned.rs", "src/disk/ring.rs", "src/ne
 /// Files that start tasks or threads, and what of: each has an owner that outlives it.
 pub const SPAWNS: &[(&str, &str)] = &[
     ("src/delivery/worker.rs", "a task per delivery"),
+    (
+        "src/delivery/send_queue.rs",
+        "a task per turn of the loop that has requests to send, which ends when they are sent",
+    ),
     ("src/delivery/names.rs", "blocking reads of resolv.conf and the hosts file"),
     (
         "src/delivery/http2/connection.rs",

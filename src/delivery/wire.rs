@@ -158,8 +158,13 @@ impl<S: AsyncRead + AsyncWrite + Peek + Unpin> Line<S> {
             self.socket.borrow().check_quiet()?;
         }
         ready!(self.poll_send(cx))?;
-        // What TLS has not handed on.
-        Pin::new(&mut *self.socket.borrow_mut()).poll_flush(cx)
+        self.poll_flush(cx)
+    }
+
+    /// Hands on what TLS has not yet.
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = ready!(Pin::new(&mut *self.socket.borrow_mut()).poll_flush(cx));
+        self.or_deaf(flushed)
     }
 }
 
@@ -242,8 +247,7 @@ impl<S: AsyncRead + AsyncWrite + Peek + Unpin + 'static> AsyncWrite for Wire<S> 
         if self.line.meter.deaf.get() {
             return Poll::Pending;
         }
-        let flushed = ready!(Pin::new(&mut *self.line.socket.borrow_mut()).poll_flush(cx));
-        self.line.or_deaf(flushed)
+        self.line.poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

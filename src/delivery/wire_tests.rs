@@ -21,6 +21,7 @@ struct Mock {
     writes: usize,
     has_unread: bool,
     seems_readable: bool,
+    fails_to_flush: bool,
 }
 
 impl Peek for Mock {
@@ -70,7 +71,7 @@ impl AsyncWrite for Mock {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+        Poll::Ready(if self.fails_to_flush { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) })
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -194,6 +195,15 @@ fn no_request_begins_where_something_unread_would_be_its_answer() {
     wire.line.socket.borrow_mut().has_unread = true;
     wire.begin(payload(b"head", b""));
     assert!(matches!(write(&mut wire), Poll::Ready(Err(_))), "nor on a new connection");
+}
+
+#[test]
+fn a_peer_that_hung_up_while_tls_still_held_something_can_still_be_read() {
+    let mut wire = wire([], true);
+    wire.line.socket.borrow_mut().fails_to_flush = true;
+    wire.begin(payload(b"head", b""));
+    assert!(write(&mut wire).is_pending());
+    assert_eq!(read(&mut wire).as_deref(), Some(&b"answer"[..]));
 }
 
 /// Counts how often it is woken.

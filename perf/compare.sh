@@ -24,10 +24,6 @@ LOAD_CORES=1
 LOST=0
 # Messages per second of a system in this round's closed_64.
 declare -A CAPACITY=()
-# What a row needs of a started system: see peers/systems.sh.
-TARGET=
-VERIFY=yes
-OPTIONS=()
 
 # Ticks in which the cores of the system under test were busy, whoever kept them so: the kernel's threads and interrupts too.
 busy_ticks() {
@@ -60,19 +56,18 @@ row() {
 }
 
 measure() {
-    local scenario=$1 system=$2 idle before after json load verify=() pending=0 attempts=0
+    local scenario=$1 system=$2 idle before after json verify=() pending=0 attempts=0
     shift 2
     idle=$(resident VmRSS)
-    load=(taskset -c "$LOAD_CORES" target/release/examples/load --target "$TARGET" "${OPTIONS[@]}" --json)
     [ -z "$VERIFY" ] || verify=(--verify "http://$ORIGIN/-/summary")
-    "${load[@]}" --connections 64 --duration "$WARM_UP" "${verify[@]}" >/dev/null || return 1
+    load --connections 64 --duration "$WARM_UP" "${verify[@]}" >/dev/null || return 1
     curl -fsS "http://$ORIGIN/-/reset"
     [ "$system" != dispatcher_accept ] || { pending=$(metric messages) && attempts=$(metric attempts_total); }
     # What was written before is not to be sent to the disk during the row.
     sync -f "$WORK"
     before="$(cpu_ticks) $(busy_ticks) $(write_bytes) $(device_flushes_and_bytes)"
     # The end status says whether anything was lost: a row with a loss is written, and then the run fails.
-    json=$("${load[@]}" "${verify[@]}" --duration "$SECONDS_EACH" "$@") || LOST=1
+    json=$(load "${verify[@]}" --duration "$SECONDS_EACH" "$@") || LOST=1
     after="$(cpu_ticks) $(busy_ticks) $(write_bytes) $(device_flushes_and_bytes)"
     [ "$(number acknowledged "${json:-}")0" -gt 0 ] || return 1
     [ "$system" != dispatcher_accept ] || {

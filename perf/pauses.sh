@@ -18,8 +18,6 @@ RATE=${RATE:-}
 FILE=${FILE:-perf/results/$(date +%F)-$COMMIT-pauses.tsv}
 DAEMON_CORES=0
 LOAD_CORES=1
-TARGET=
-OPTIONS=()
 # Writes of the log per second in the daemon's row, and their size: what fio does instead.
 WRITES=
 WRITE_BYTES=
@@ -29,10 +27,6 @@ LATE_MS=4
 for program in nginx fio cyclictest; do
     needs "$program"
 done
-
-load() {
-    taskset -c "$LOAD_CORES" target/release/examples/load --target "$TARGET" "${OPTIONS[@]}" --connections 64 --json "$@"
-}
 
 # How often per second a thread was late by more than LATE_MS, and by how much at most in ms, from cyclictest's histogram.
 lateness() {
@@ -55,7 +49,7 @@ row() {
     start_sink 127.0.0.1:0
     OPTIONS=()
     "$2"
-    load --duration "$WARM_UP" >/dev/null
+    load --connections 64 --duration "$WARM_UP" >/dev/null
     sync -f "$WORK"
     case $name in
     dispatcher)
@@ -71,7 +65,7 @@ row() {
         --histogram=100000 >"$WORK/cyclictest.out" 2>&1 &
     waker=$!
     ticks=$(stolen_ticks)
-    json=$(load --duration "$SECONDS_EACH" --rate "$RATE")
+    json=$(load --connections 64 --duration "$SECONDS_EACH" --rate "$RATE")
     ticks="$ticks $(stolen_ticks)"
     wait "$waker" || { cat "$WORK/cyclictest.out" >&2 && exit 1; }
     disk=$'-\t-\t-'
@@ -101,8 +95,8 @@ fill_disk_file
 if [ -z "$RATE" ]; then
     start_sink 127.0.0.1:0
     start_dispatcher
-    load --duration "$WARM_UP" >/dev/null
-    RATE=$(number acknowledged_per_second "$(load --duration "$SECONDS_EACH")")
+    load --connections 64 --duration "$WARM_UP" >/dev/null
+    RATE=$(number acknowledged_per_second "$(load --connections 64 --duration "$SECONDS_EACH")")
     RATE=$((${RATE%.*} / 2))
     stop_all
 fi

@@ -18,8 +18,6 @@ read -r BASE OTHER <<<"${SYSTEMS:-nginx_proxy dispatcher}"
 FILE=${FILE:-perf/results/$(date +%F)-$COMMIT-turns.tsv}
 DAEMON_CORES=0
 LOAD_CORES=1
-TARGET=
-OPTIONS=()
 declare -A TARGETS=() OPTIONS_OF=() PROCESSES=()
 STARTED=()
 
@@ -41,11 +39,10 @@ begin() {
 
 # Sends to system $1 for $2 seconds. Fails if a message was lost.
 send() {
-    local options
-    read -ra options <<<"${OPTIONS_OF[$1]}"
+    TARGET=${TARGETS[$1]}
+    read -ra OPTIONS <<<"${OPTIONS_OF[$1]}"
     curl -fsS "http://$ORIGIN/-/reset"
-    taskset -c "$LOAD_CORES" target/release/examples/load --target "${TARGETS[$1]}" "${options[@]}" --connections "$CONNECTIONS" \
-        --duration "$2" --verify "http://$ORIGIN/-/summary" --json
+    load --connections "$CONNECTIONS" --duration "$2" --verify "http://$ORIGIN/-/summary"
 }
 
 turn() {

@@ -6,6 +6,9 @@
 # stop in SYSTEM; VERIFY is "" where nothing is delivered. It fails, with a line that says why, where the system cannot run.
 
 PATH=$PATH:/usr/sbin:/usr/local/sbin
+TARGET=
+VERIFY=yes
+OPTIONS=()
 # How a process wants to be asked to end, where that is not TERM.
 declare -A STOP_SIGNAL=()
 STOP_SECONDS_MAX=20
@@ -69,6 +72,11 @@ stop_all() {
     stop
 }
 trap stop_all EXIT
+
+# Sends to the started system. Arguments: further options of load.
+load() {
+    taskset -c "$LOAD_CORES" target/release/examples/load --target "$TARGET" "${OPTIONS[@]}" --json "$@"
+}
 
 # Workers of nginx.
 WORKERS=1
